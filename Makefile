@@ -1,0 +1,32 @@
+# Two commands on a fresh machine (Python 3.11 or newer, git, make):
+#   make semclip   environment, then SemCLIP fine-tuning on the built-in data, end to end, with a report
+#   make test      environment with the test extras, then the whole test suite
+# Both can be run again: the environment is made once, a finished run only makes its report again.
+
+PYTHON ?= python3
+WORKDIR ?= runs/semclip
+
+.PHONY: help semclip test lint
+
+help:
+	@sed -n '2,4s/^# //p' Makefile
+
+# An environment is complete when its stamp is newer than the requirements: an interrupted installation is done again.
+.venv/installed: requirements.txt
+	@echo "Making the environment .venv (about 1 GB, once) ..."
+	$(PYTHON) -m venv .venv
+	.venv/bin/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	@touch $@
+
+.venv-test/installed: requirements.txt requirements-test.txt
+	@echo "Making the test environment .venv-test (about 2 GB, once) ..."
+	$(PYTHON) -m venv .venv-test
+	.venv-test/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-test.txt
+	@touch $@
+
+semclip: .venv/installed
+	@echo "Fine-tuning the built-in CLIP with SemCLIP; everything it makes goes to $(WORKDIR)."
+	.venv/bin/python -m jaxclip.main --config=configs/semclip.py --workdir=$(WORKDIR)
+
+test: .venv-test/installed
+	.venv-test/bin/python -m pytest

@@ -1,0 +1,209 @@
+"""What a config may say: the schema that every `configs/*.py` is checked against before anything runs.
+
+A config file returns an `ml_collections.ConfigDict`, written to be read by a person; `parse` turns it into these frozen
+models. An unknown key, a wrong type or a value out of range is one error that names the key and the near matches.
+"""
+
+import difflib
+from typing import Literal
+
+import ml_collections
+import pydantic
+from pydantic import Field
+
+
+class ConfigError(ValueError):
+    """A config that cannot be run, with the reason."""
+
+
+class _Section(pydantic.BaseModel):
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True, strict=True, protected_namespaces=())
+
+
+class _OpenSection(_Section):
+    """A section whose further keys are the settings of what it names."""
+
+    model_config = pydantic.ConfigDict(extra="allow")
+
+    @property
+    def settings(self) -> dict:
+        return dict(self.model_extra or {})
+
+
+class ModelSettings(_Section):
+    """Where the model comes from and how it computes.
+
+    `init` is a model directory, the name of a model that ships with the package (`scenes-base`), or `random:VARIANT`.
+    `tokenizer`, for random weights only, is `clip` (CLIP's own) or `train:DATASET` (made from that data set's captions).
+    """
+
+    init: str
+    tokenizer: str = "clip"
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    remat: bool = False
+    reset_logit_scale: bool = False  # start from 1/0.07 instead of the checkpoint's own temperature
+    clamp_logit_scale: bool = True  # keep logit_scale in [0, ln 100] after each step
+
+
+class DatasetSettings(_OpenSection):
+    """`builder` is a name of `jaxclip.datasets.BUILDERS`; the other keys are that builder's settings."""
+
+    builder: str
+
+
+class StreamSettings(_Section):
+    """Batches of one split of one data set.
+
+    `batch_size` is global: over all devices and processes. `shuffle = False` keeps the order of the data set, for data
+    that is a curriculum.
+    """
+
+    dataset: str
+    split: str
+    batch_size: int = Field(gt=0)
+    shuffle: bool = True
+
+
+class ObjectiveSettings(_OpenSection):
+    """A loss on a stream; the other keys are the objective's settings."""
+
+    objective: str
+    stream: str
+    weight: float = Field(default=1.0, ge=0)
+
+
+class OptimizerSettings(_Section):
+    """`decay` says which trained parameters weight decay acts on: all of them, or only those with two or more axes."""
+
+    name: Literal["adamw", "muon"] = "adamw"
+    learning_rate: float = Field(gt=0)
+    b1: float = Field(default=0.9, ge=0, lt=1)
+    b2: float = Field(default=0.999, ge=0, lt=1)
+    eps: float = Field(default=1e-8, gt=0)
+    weight_decay: float = Field(default=0.0, ge=0)
+    decay: Literal["all", "matrices"] = "all"
+    clip_norm: float | None = Field(default=None, gt=0)
+
+
+class ScheduleSettings(_Section):
+    """Linear warm-up, then cosine to zero. Give the length as `steps` or as `epochs` of the longest stream."""
+
+    steps: int | None = Field(default=None, gt=0)
+    epochs: float | None = Field(default=None, gt=0)
+    warmup_steps: int = Field(default=0, ge=0)
+
+    @pydantic.model_validator(mode="after")
+    def _one_length(self):
+        if (self.steps is None) == (self.epochs is None):
+            raise ValueError("give exactly one of schedule.steps and schedule.epochs")
+        return self
+
+
+class MeshSettings(_Section):
+    """Devices along each axis of the mesh; `data = -1` takes all that `model` leaves."""
+
+    data: int = -1
+    model: int = Field(default=1, gt=0)
+
+
+class PipelineSettings(_Section):
+    """`threads` load batches ahead in this process; `workers` > 0 decodes images in that many worker processes."""
+
+    threads: int = Field(default=2, gt=0)
+    workers: int = Field(default=0, ge=0)
+
+
+class CheckpointSettings(_Section):
+    """Save every `every` steps; keep the last and the best by `best`, a metric of the validation split."""
+
+    every: int = Field(default=100, gt=0)
+    best: str = "original_over_negation"
+
+
+class EvaluationSettings(_Section):
+    """Splits are written `DATASET/SPLIT`. The validation split is scored every `every` steps, the others at both ends."""
+
+    validation: str | None = None
+    splits: tuple[str, ...] = ()
+    every: int = Field(default=100, gt=0)
+    batch_size: int = Field(default=256, gt=0)
+
+
+class Config(_Section):
+    """One run."""
+
+    seed: int = Field(default=42, ge=0)
+    title: str
+    model: ModelSettings
+    datasets: dict[str, DatasetSettings]
+    streams: dict[str, StreamSettings]
+    objectives: dict[str, ObjectiveSettings]
+    trainable: tuple[str, ...]
+    optimizer: OptimizerSettings
+    schedule: ScheduleSettings
+    mesh: MeshSettings = MeshSettings()
+    pipeline: PipelineSettings = PipelineSettings()
+    checkpoint: CheckpointSettings = CheckpointSettings()
+    evaluation: EvaluationSettings = EvaluationSettings()
+    log_every: int = Field(default=10, gt=0)
+
+    @pydantic.model_validator(mode="after")
+    def _references(self):
+        for name, stream in self.streams.items():
+            _known(stream.dataset, self.datasets, f"streams.{name}.dataset")
+        for name, objective in self.objectives.items():
+            _known(objective.stream, self.streams, f"objectives.{name}.stream")
+        for split in (*self.evaluation.splits, *filter(None, [self.evaluation.validation])):
+            dataset, slash, _ = split.partition("/")
+            if not slash:
+                raise ValueError(f"evaluation: found {split!r}, expected DATASET/SPLIT, e.g. 'scenes/test'")
+            _known(dataset, self.datasets, f"evaluation split {split!r}")
+        if not self.objectives:
+            raise ValueError("objectives: found none, expected at least one")
+        return self
+
+
+def _near(key: str, known) -> str:
+    near = difflib.get_close_matches(key, list(known), n=2, cutoff=0.5)
+    return f"did you mean {' or '.join(map(repr, near))}?" if near else f"known: {', '.join(map(str, known))}"
+
+
+def _known(name: str, table: dict, where: str) -> None:
+    if name not in table:
+        raise ValueError(f"{where}: {name!r} is not defined; {_near(name, table)}")
+
+
+def _fields_at(path: tuple) -> list[str]:
+    """The keys that the schema knows at a path such as ("optimizer",) or ("streams", "train")."""
+    section = Config
+    for key in path:
+        if isinstance(section, type) and issubclass(section, pydantic.BaseModel):
+            section = section.model_fields[key].annotation
+        else:
+            section = section.__args__[1]  # dict[str, Section]
+    return list(section.model_fields)
+
+
+def parse(config: ml_collections.ConfigDict | dict) -> Config:
+    """Checks a config and freezes it.
+
+    Raises:
+      ConfigError: one line a problem: the key, what was found, what was expected, near matches of an unknown key.
+    """
+    values = config.to_dict() if isinstance(config, ml_collections.ConfigDict) else config
+    try:
+        return Config.model_validate(values)
+    except pydantic.ValidationError as error:
+        problems = []
+        for problem in error.errors():
+            where = ".".join(("config", *map(str, problem["loc"])))
+            if problem["type"] == "extra_forbidden":
+                *path, key = problem["loc"]
+                problems.append(f"{where}: unknown key; {_near(key, _fields_at(tuple(path)))}")
+            elif problem["type"] == "missing":
+                problems.append(f"{where}: missing")
+            else:
+                message = problem["msg"].removeprefix("Value error, ")
+                found = "" if problem["type"] == "value_error" else f" (found {problem['input']!r})"
+                problems.append(f"{where}: {message}{found}")
+        raise ConfigError("\n".join(problems)) from None

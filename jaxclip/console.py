@@ -1,0 +1,51 @@
+"""What a person sees in the terminal: our own lines and one progress bar, and no library chatter."""
+
+import logging
+import os
+import warnings
+from collections.abc import Callable
+
+import jax
+from absl import logging as absl_logging
+from tqdm import tqdm
+
+
+def quiet_libraries() -> None:
+    """Lets libraries speak only of errors. To be called before the first use of JAX."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    absl_logging.set_verbosity(absl_logging.ERROR)
+    for name in ("jax", "orbax", "grain", "etils"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", category=DeprecationWarning)
+
+
+def say(line: str = "") -> None:
+    """Prints a line, once for all processes."""
+    if jax.process_index() == 0:
+        tqdm.write(line)
+
+
+class Bar:
+    """A progress bar with rate and ETA over `total` items; `check` is called after each batch and may raise to stop."""
+
+    def __init__(self, description: str, total: int, unit: str, check: Callable[[], None], *, leave: bool = True):
+        self._check = check
+        self._bar = tqdm(
+            total=total,
+            desc=description,
+            unit=f" {unit}",
+            disable=jax.process_index() != 0,
+            leave=leave,
+            dynamic_ncols=True,
+        )
+
+    def __enter__(self) -> "Bar":
+        return self
+
+    def __exit__(self, *error) -> None:
+        self._bar.close()
+
+    def advance(self, items: int) -> None:
+        """Moves on by `items`, not beyond the end."""
+        self._bar.update(min(items, self._bar.total - self._bar.n))
+        self._check()

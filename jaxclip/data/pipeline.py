@@ -1,0 +1,106 @@
+"""From records to batches: order, process shards, tokenising, packing, images or cached features.
+
+Shapes: B global batch, b this process's share of it, G_local the data shards this process feeds.
+
+The order is Grain's seeded global shuffle of record numbers, a new one each epoch, cut into batches of exactly B (the
+remainder of an epoch is left out). A process then takes its part of each batch, so the global batches are the same for
+any number of processes. Only record numbers pass through the shuffle; records are read when their batch is made.
+"""
+
+from collections.abc import Callable, Sequence
+
+import grain
+import numpy as np
+
+from jaxclip.data.packing import pack
+from jaxclip.data.preprocessing import Preprocessing, decode_image, preprocess
+from jaxclip.data.tokenizer import Tokenizer
+
+Batch = dict[str, np.ndarray | dict[str, np.ndarray]]
+
+
+def batch_order(
+    record_count: int,
+    batch_size: int,
+    *,
+    seed: int,
+    shuffle: bool = True,
+    process_index: int = 0,
+    process_count: int = 1,
+) -> grain.MapDataset:
+    """An endless sequence of int arrays [b]: this process's record numbers of each global batch.
+
+    Each epoch has its own order by `seed`, or always that of the data where `shuffle` is False.
+
+    Raises:
+      ValueError: fewer records than a batch, or a batch that the processes cannot share equally.
+    """
+    if record_count < batch_size:
+        raise ValueError(f"the split has {record_count} records, fewer than one batch of {batch_size}")
+    if batch_size % process_count:
+        raise ValueError(f"a batch of {batch_size} cannot be shared by {process_count} processes equally")
+    share = batch_size // process_count
+    mine = slice(process_index * share, (process_index + 1) * share)
+    numbers = grain.MapDataset.range(record_count).seed(seed)
+    numbers = numbers.shuffle() if shuffle else numbers
+    return numbers.batch(batch_size, drop_remainder=True).repeat().map(lambda numbers: np.asarray(numbers)[mine])
+
+
+def load_image(record: dict, preprocessing: Preprocessing) -> np.ndarray:
+    """A record's image, decoded and preprocessed: float32 [S, S, 3]."""
+    image = record["image"]
+    return preprocess(decode_image(image, record["id"]) if isinstance(image, bytes) else image, preprocessing)
+
+
+def pack_roles(
+    records: Sequence[dict], roles: Sequence[str], tokenizer: Tokenizer, *, shards: int
+) -> dict[str, np.ndarray]:
+    """The texts of a batch, packed shard by shard; within a shard ordered by role, then by record."""
+    by_shard = np.arange(len(records)).reshape(shards, -1)
+    texts = [records[number][role] for shard in by_shard for role in roles for number in shard]
+    return pack(tokenizer.ids(texts), tokenizer.context_length, groups=shards)
+
+
+def make_batches(
+    source,
+    order: grain.MapDataset,
+    *,
+    roles: Sequence[str],
+    tokenizer: Tokenizer,
+    shards: int,
+    features: Callable[[np.ndarray], np.ndarray] | None = None,
+    preprocessing: Preprocessing | None = None,
+    threads: int = 2,
+    workers: int = 0,
+) -> grain.IterDataset:
+    """Batches of one stream, read ahead.
+
+    Args:
+      source: random access to records, `source[i]` a dict (see `jaxclip.data.schema`).
+      order: from `batch_order`.
+      roles: the texts that the objectives need.
+      shards: the data shards that this process feeds; must divide b.
+      features: record numbers [b] → cached image features [b, D]; without it images are decoded.
+      preprocessing: of the decoded images.
+      threads: batches made at the same time in this process.
+      workers: processes that make batches; 0 for none.
+
+    Returns:
+      An iterable of {"texts": packed, "features" [b, D] or "images" [b, S, S, 3]}; its iterators have `get_state` and
+      `set_state`.
+    """
+
+    def load(numbers: np.ndarray) -> Batch:
+        records = [source[int(number)] for number in numbers]
+        batch: Batch = {"texts": pack_roles(records, roles, tokenizer, shards=shards)}
+        if features is not None:
+            batch["features"] = features(numbers)
+        else:
+            batch["images"] = np.stack([load_image(record, preprocessing) for record in records])
+        return batch
+
+    batches = order.map(load)
+    if workers:
+        dataset = batches.to_iter_dataset(grain.ReadOptions(num_threads=threads, prefetch_buffer_size=2 * threads))
+        return dataset.mp_prefetch(grain.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=2))
+    return batches.to_iter_dataset(grain.ReadOptions(num_threads=threads, prefetch_buffer_size=2 * threads))

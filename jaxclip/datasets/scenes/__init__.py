@@ -1,0 +1,1 @@
+"""Procedural scenes: coloured shapes with captions whose truth is known by construction."""

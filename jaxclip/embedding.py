@@ -1,0 +1,87 @@
+"""Running the two towers over many images or texts, on all devices.
+
+Shapes: N items, B batch, D embedding, S image size.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Sequence
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+
+from jaxclip.data.packing import pack, pad_rows
+from jaxclip.data.tokenizer import Tokenizer
+from jaxclip.model import CLIP
+from jaxclip.training.sharding import local_data_shards, replicated, shard_batch
+
+
+def _ignore(count: int) -> None:
+    del count
+
+
+@dataclasses.dataclass(frozen=True)
+class Encoders:
+    """Both towers of one architecture on one mesh, compiled once and used with any parameters.
+
+    Every process takes its part of each batch and gets all embeddings. `on_batch(items)` is called after each batch
+    with the items done in it: for progress bars, and to stop early by raising.
+    """
+
+    model: CLIP
+    mesh: Mesh
+    batch_size: int = 256
+
+    @functools.cached_property
+    def _encode_image(self):
+        return jax.jit(
+            lambda params, images: self.model.apply({"params": params}, images, method="encode_image"),
+            out_shardings=replicated(self.mesh),
+        )
+
+    @functools.cached_property
+    def _encode_text(self):
+        return jax.jit(
+            lambda params, texts: self.model.apply({"params": params}, **texts, method="encode_text"),
+            out_shardings=replicated(self.mesh),
+        )
+
+    def _my_part(self, count: int) -> slice:
+        share = count // jax.process_count()
+        return slice(jax.process_index() * share, (jax.process_index() + 1) * share)
+
+    def _full_batch(self) -> int:
+        """The batch size, rounded up to a multiple of the data shards."""
+        shards = self.mesh.shape["data"]
+        return -(-self.batch_size // shards) * shards
+
+    def images(
+        self, params: dict, load: Callable[[int], np.ndarray], count: int, on_batch: Callable[[int], None] = _ignore
+    ) -> np.ndarray:
+        """Embeddings float32 [N, D] of the images `load(0)` … `load(count - 1)`, each float32 [S, S, 3]."""
+        B, outputs = self._full_batch(), []
+        for start in range(0, count, B):
+            # The last batch repeats its last image: one shape, one program, the same count of steps everywhere.
+            numbers = np.minimum(np.arange(start, start + B), count - 1)[self._my_part(B)]
+            batch = shard_batch(self.mesh, np.stack([load(int(number)) for number in numbers]))
+            outputs.append(jax.device_get(self._encode_image(params, batch))[: count - start])
+            on_batch(len(outputs[-1]))
+        return np.concatenate(outputs)
+
+    def texts(
+        self, params: dict, tokenizer: Tokenizer, texts: Sequence[str], on_batch: Callable[[int], None] = _ignore
+    ) -> np.ndarray:
+        """Embeddings float32 [N, D] of texts, packed several to a row (exact, see `jaxclip.data.packing`)."""
+        local_data_shards(self.mesh)
+        B, shards = self._full_batch(), self.mesh.shape["data"]
+        ids = tokenizer.ids(list(texts))
+        filled = ids + [ids[-1]] * (-len(ids) % B)
+        batches = [pack(filled[start : start + B], tokenizer.context_length, groups=shards) for start in range(0, len(ids), B)]
+        rows = max(batch["tokens"].shape[1] for batch in batches)
+        outputs = []
+        for batch in batches:
+            local = {name: values[self._my_part(shards)] for name, values in pad_rows(batch, rows).items()}
+            outputs.append(jax.device_get(self._encode_text(params, shard_batch(self.mesh, local))))
+            on_batch(B)
+        return np.concatenate(outputs)[: len(ids)]

@@ -1,0 +1,69 @@
+"""Retrieval: the rank of the right item in a gallery, and recall.
+
+Shapes: Q queries, G gallery items, D embedding.
+"""
+
+import numpy as np
+
+from jaxclip.evaluation.similarity import TIE_TOLERANCE, unit
+
+# The rank of a query that no comparison can find: beyond every k, also where k exceeds the gallery.
+NOT_FOUND = np.iinfo(np.int64).max
+
+# The similarity matrix is held in blocks of about this many entries (16 MB in float32).
+_ENTRIES_PER_BLOCK = 4_000_000
+
+
+def ranks(
+    queries: np.ndarray, gallery: np.ndarray, query_labels: np.ndarray, gallery_labels: np.ndarray
+) -> np.ndarray:
+    """Rank of each query's best match: 1 + the number of other gallery items that score at least as well.
+
+    A gallery item matches a query when their labels are equal; several may. With images as labels, text to image is
+    `ranks(texts, images, image_index, arange(G))` and image to text is `ranks(images, texts, arange(Q), image_index)`,
+    where any of an image's texts counts.
+
+    Args:
+      queries: [Q, D].
+      gallery: [G, D].
+      query_labels: [Q] integers.
+      gallery_labels: [G] integers.
+
+    Returns:
+      [Q] int64, 1 is best. A tie counts against the match, so does a NaN among the others; a query whose every match
+      scores NaN gets `NOT_FOUND`.
+
+    Raises:
+      ValueError: if the shapes do not fit, or a query has no match in the gallery.
+    """
+    queries, gallery = unit(queries), unit(gallery)
+    query_labels, gallery_labels = np.asarray(query_labels), np.asarray(gallery_labels)
+    if queries.shape[1] != gallery.shape[1]:
+        raise ValueError(f"queries have {queries.shape[1]} dimensions, the gallery has {gallery.shape[1]}")
+    for name, items, labels in (("query", queries, query_labels), ("gallery", gallery, gallery_labels)):
+        if labels.shape != (len(items),):
+            raise ValueError(f"{name} labels have shape {labels.shape}, expected ({len(items)},)")
+    unmatched = np.flatnonzero(~np.isin(query_labels, gallery_labels))
+    if unmatched.size:
+        row = int(unmatched[0])
+        raise ValueError(f"query {row} (label {query_labels[row]}) has no match in the gallery of {len(gallery)} items")
+    result = np.empty(len(queries), np.int64)
+    block = max(1, _ENTRIES_PER_BLOCK // max(1, len(gallery)))
+    for start in range(0, len(queries), block):
+        rows = slice(start, start + block)
+        scores = queries[rows] @ gallery.T
+        result[rows] = _block_ranks(scores, query_labels[rows, None] == gallery_labels)
+    return result
+
+
+def _block_ranks(scores: np.ndarray, is_match: np.ndarray) -> np.ndarray:
+    """Ranks [q] from similarities [q, G] and matches [q, G]."""
+    best = np.where(is_match & ~np.isnan(scores), scores, -np.inf).max(axis=1, keepdims=True)
+    # "Not clearly behind" rather than ">=": true for a NaN as well.
+    ahead = ~(scores < best - TIE_TOLERANCE) & ~is_match
+    return np.where(np.isneginf(best[:, 0]), NOT_FOUND, 1 + ahead.sum(axis=1))
+
+
+def recall_at(ranks_of_queries: np.ndarray, k: int) -> np.ndarray:
+    """Whether each query's best match is among the first `k`: [Q] bool from ranks [Q]."""
+    return np.asarray(ranks_of_queries) <= k

@@ -1,0 +1,205 @@
+"""Trains and evaluates CLIP from a config.
+
+    python -m jaxclip.main --config=configs/semclip.py --workdir=runs/semclip
+
+The work directory gets config.json, metrics.jsonl, tensorboard/, checkpoints/ and report/report.html. Run the same
+command again after an interruption (Ctrl-C, SIGTERM, a crash, SIGKILL): it goes on from the last checkpoint with the
+same numbers that an uninterrupted run would have had.
+
+Change any setting of the config from the command line: --config.optimizer.learning_rate=1e-3
+Pass the config file an argument after a colon:         --config=configs/semclip.py:smoke
+"""
+
+import dataclasses
+import json
+import os
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import jax
+from absl import app, flags
+from ml_collections import config_flags
+
+from jaxclip import console
+from jaxclip.config import Config, ConfigError, parse
+from jaxclip.console import say
+from jaxclip.data.preprocessing import ImageError
+from jaxclip.datasets import DatasetError
+from jaxclip.datasets.triplets.annotations import TripletsError
+from jaxclip.embedding import Encoders
+from jaxclip.evaluator import Evaluator, replicate
+from jaxclip.prepare import Run, make_streams, prepare
+from jaxclip.pretrained import ModelDirectoryError, save_directory
+from jaxclip.reporting.scorecard import print_scorecard
+from jaxclip.run_report import ScoredSplits, write_run_report
+from jaxclip.training.checkpointing import CheckpointError, Checkpoints
+from jaxclip.training.loop import TrainingError, train
+from jaxclip.training.optimizer import build_optimizer, learning_rate_schedule
+from jaxclip.training.preemption import EXIT_CODE, Preempted, Preemption
+from jaxclip.training.sharding import shard_params
+from jaxclip.training.step import init_state, make_step
+from jaxclip.training.trainable import FlatParams, TrainableError, trainable_table
+
+CONFIG = config_flags.DEFINE_config_file("config", None, "The config file, e.g. configs/semclip.py or configs/semclip.py:VARIANT.")
+WORKDIR = flags.DEFINE_string("workdir", None, "Where everything that the run makes is put; an unfinished run there goes on.")
+DATA_DIR = flags.DEFINE_string(
+    "data_dir",
+    os.environ.get("TFDS_DATA_DIR", os.path.join("~", "tensorflow_datasets")),
+    "Root folder of prepared data sets (also by the environment variable TFDS_DATA_DIR).",
+)
+
+# Errors of what a user gave us: shown as one message, without a traceback.
+USER_ERRORS = (
+    ConfigError,
+    DatasetError,
+    TripletsError,
+    ImageError,
+    TrainableError,
+    ModelDirectoryError,
+    CheckpointError,
+    TrainingError,
+    FileNotFoundError,
+)
+# What makes a run the run that it is; the rest of a config may change when it is resumed.
+IDENTITY = ("seed", "model", "datasets", "streams", "objectives", "trainable", "optimizer", "schedule")
+
+
+def check_workdir(workdir: Path, config: Config) -> None:
+    """Writes config.json, or compares with the one that is there.
+
+    Raises:
+      ConfigError: the directory holds another run.
+    """
+    path = workdir / "config.json"
+    values = config.model_dump(mode="json")
+    if path.exists():
+        found = json.loads(path.read_text(encoding="utf-8"))
+        changed = [key for key in IDENTITY if found.get(key) != values[key]]
+        if changed:
+            raise ConfigError(
+                f"{workdir}: holds a run with other settings ({', '.join(f'config.{key}' for key in changed)}); "
+                "give the settings of that run to go on with it, or another --workdir"
+            )
+    if jax.process_index() == 0:
+        workdir.mkdir(parents=True, exist_ok=True)
+        partial = path.with_suffix(".partial")
+        partial.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+        os.replace(partial, path)
+
+
+def make_evaluator(run: Run, preemption: Preemption) -> Evaluator:
+    """The scorer of the run's splits."""
+    encoders = Encoders(dataclasses.replace(run.model, remat=False), run.mesh, run.config.evaluation.batch_size)
+    return Evaluator(encoders, run.start.tokenizer, run.start.preprocessing, run.splits, preemption.check)
+
+
+def score_splits(run: Run, evaluator: Evaluator, trained: FlatParams, label: str) -> ScoredSplits:
+    """The test splits under the frozen parameters and these trained ones."""
+    params = replicate(run.mesh, run.frozen, trained)
+    return {name: evaluator.score(name, params, label) for name in run.config.evaluation.splits}
+
+
+def train_run(run: Run, evaluator: Evaluator, features: dict, workdir: Path, preemption: Preemption) -> FlatParams:
+    """Trains to the end, or goes on with what the work directory holds; the trained parameters."""
+    config = run.config
+    schedule = learning_rate_schedule(config.optimizer.learning_rate, config.schedule.warmup_steps, run.steps)
+    optimizer = build_optimizer(config.optimizer, schedule)
+    step = make_step(
+        run.model, run.terms, run.roles, optimizer, schedule, clamp_logit_scale=config.model.clamp_logit_scale
+    )
+    # Cached features stand in for the image tower: its weights need not be on the devices.
+    used = {path: leaf for path, leaf in run.frozen.items() if not (features and path.startswith("visual/"))}
+
+    def validate(trained):
+        params = replicate(run.mesh, run.frozen, trained)
+        scored = evaluator.score(config.evaluation.validation, params, "validation")
+        return {name: score.value for name, score in scored.scores.items()}
+
+    checkpoints = Checkpoints(workdir / "checkpoints", config.checkpoint.best)
+    if checkpoints.latest_step():
+        say(f"Going on from the checkpoint of step {checkpoints.latest_step():,}.")
+    elif jax.process_index() == 0:
+        save_directory(run.start, workdir / "checkpoints" / "base")
+    state = train(
+        step_function=step,
+        state=init_state(shard_params(run.mesh, run.trained), optimizer),
+        frozen=shard_params(run.mesh, used),
+        streams=make_streams(run, features),
+        steps=run.steps,
+        samples_per_step=run.samples_per_step,
+        mesh=run.mesh,
+        workdir=workdir,
+        checkpoints=checkpoints,
+        checkpoint_every=config.checkpoint.every,
+        validate=validate if config.evaluation.validation else None,
+        validate_every=config.evaluation.every,
+        log_every=config.log_every,
+        preemption=preemption,
+    )
+    checkpoints.close()
+    return state.params
+
+
+def execute(config: Config, workdir: Path, data_dir: Path, preemption: Preemption) -> dict:
+    """The whole run: data, model, scores before, training, scores after, report. Returns the scores."""
+    started = time.time()
+    check_workdir(workdir, config)
+    say(f"{config.title}\n{jax.device_count()} × {jax.devices()[0].device_kind}, {jax.process_count()} process(es)\n")
+    run = prepare(config, data_dir)
+    say("\n".join(f"{name:<32}{len(split):>9,} records" for name, split in run.splits.items()) + "\n")
+    say(trainable_table(run.trained, run.frozen) + "\n")
+
+    evaluator = make_evaluator(run, preemption)
+    features = {}
+    if run.image_tower_frozen:
+        image_params = {path: leaf for path, leaf in run.frozen.items() if path.startswith("visual/")}
+        features = evaluator.cache_features(list(run.splits), image_params, workdir / "cache" / "image_features")
+    base = score_splits(run, evaluator, run.trained, "base")
+    trained = train_run(run, evaluator, features, workdir, preemption)
+    final = score_splits(run, evaluator, trained, "final")
+
+    summary = {
+        "steps": run.steps,
+        "records per step": run.samples_per_step,
+        "trained parameters": sum(leaf.size for leaf in run.trained.values()),
+        "all parameters": sum(leaf.size for leaf in {**run.trained, **run.frozen}.values()),
+        "devices": f"{jax.device_count()} × {jax.devices()[0].device_kind}",
+        "minutes, from command to report": round((time.time() - started) / 60, 1),
+    }
+    if jax.process_index() != 0:
+        return {}
+    document = write_run_report(
+        workdir, config=config, splits=run.splits, base=base, final=final, summary=summary
+    )
+    print_scorecard(document)
+    say(f"\nReport:      {workdir / 'report' / 'report.html'}\nCheckpoints: {workdir / 'checkpoints'}")
+    say(f"{summary['minutes, from command to report']} minutes")
+    return document
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Reads the flags and runs."""
+    if len(arguments) > 1:
+        raise app.UsageError(f"unexpected argument {arguments[1]!r}; settings are given as --config.KEY=VALUE")
+    console.quiet_libraries()
+    if "JAX_COORDINATOR_ADDRESS" in os.environ:
+        jax.distributed.initialize()
+    preemption = Preemption().install()
+    try:
+        execute(parse(CONFIG.value), Path(WORKDIR.value), Path(DATA_DIR.value).expanduser(), preemption)
+    except Preempted:
+        say("Stopped by SIGTERM; everything is saved. The same command goes on from here.")
+        sys.exit(EXIT_CODE)
+    except KeyboardInterrupt:
+        say("Interrupted. The same command goes on from the last checkpoint.")
+        sys.exit(130)
+    except USER_ERRORS as error:
+        say(f"\nError: {error}")
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    flags.mark_flags_as_required(["config", "workdir"])
+    app.run(main)

@@ -1,0 +1,65 @@
+"""CLIP: two towers and a temperature (Radford et al. 2021, arXiv 2103.00020).
+
+Shapes: B images, N texts, L tokens, D embedding, S image size in pixels.
+"""
+
+from collections.abc import Sequence
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from jaxclip.model.text import TextTransformer
+from jaxclip.model.variants import ModelConfig
+from jaxclip.model.vision import VisionTransformer
+
+INITIAL_LOGIT_SCALE = 2.6592600369327783  # ln(1 / 0.07)
+
+
+class CLIP(nn.Module):
+    """Both towers. Use `apply(..., method="encode_image" | "encode_text")`; embeddings come un-normalised.
+
+    Attributes:
+      config: the architecture.
+      dtype: the type of matrix products; parameters and embeddings are float32 either way.
+      remat: recompute blocks in the backward pass (less memory, a third more work).
+      text_splits: borders between trained and frozen text layers, see `Transformer.splits`.
+    """
+
+    config: ModelConfig
+    dtype: jnp.dtype = jnp.float32
+    remat: bool = False
+    text_splits: Sequence[int] = ()
+
+    def setup(self):
+        config = self.config
+        self.visual = VisionTransformer(config.vision, config.embed_dim, config.activation, self.dtype, self.remat)
+        self.text = TextTransformer(
+            config.text, config.embed_dim, config.activation, self.dtype, self.remat, self.text_splits
+        )
+        self.logit_scale = self.param("logit_scale", nn.initializers.constant(INITIAL_LOGIT_SCALE), ())
+
+    def encode_image(self, images: jax.Array) -> jax.Array:
+        """Normalised images [B, S, S, 3] → float32 [B, D]."""
+        return self.visual(images)
+
+    def encode_text(
+        self,
+        tokens: jax.Array,
+        positions: jax.Array | None = None,
+        segments: jax.Array | None = None,
+        ends: jax.Array | None = None,
+    ) -> jax.Array:
+        """Token rows [N, L], or packed rows (see `TextTransformer`) → float32 [N, D]."""
+        return self.text(tokens, positions, segments, ends)
+
+    def __call__(self, images: jax.Array, tokens: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """(image embeddings [B, D], text embeddings [N, D])."""
+        return self.encode_image(images), self.encode_text(tokens)
+
+
+def init_params(config: ModelConfig, rng: jax.Array) -> dict:
+    """Random parameters, float32, drawn with OpenAI's standard deviations in both towers."""
+    images = jnp.zeros((1, config.vision.image_size, config.vision.image_size, 3))
+    tokens = jnp.zeros((1, config.text.context_length), jnp.int32)
+    return jax.jit(CLIP(config).init)(rng, images, tokens)["params"]

@@ -1,0 +1,74 @@
+"""The text tower: a causal transformer read at the end-of-text token.
+
+Shapes: N texts, L tokens a row, W width, D embedding; packed: G groups (one a data shard), R rows a group,
+n texts a group.
+
+A caption cannot see what follows it (the mask is causal) and is read at its end-of-text token, so several captions
+can share a row of tokens under a segment mask with exactly the same result as a row each.
+"""
+
+from collections.abc import Sequence
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from jaxclip.model.transformer import LayerNorm, Transformer
+from jaxclip.model.variants import TextConfig
+
+
+class TextTransformer(nn.Module):
+    """OpenAI's text tower: token and position embeddings, causal transformer, ln_final, projection."""
+
+    config: TextConfig
+    embed_dim: int
+    activation: str
+    dtype: jnp.dtype = jnp.float32
+    remat: bool = False
+    splits: Sequence[int] = ()
+
+    @nn.compact
+    def __call__(
+        self,
+        tokens: jax.Array,
+        positions: jax.Array | None = None,
+        segments: jax.Array | None = None,
+        ends: jax.Array | None = None,
+    ) -> jax.Array:
+        """Embeddings of texts, float32, not L2-normalised.
+
+        One text a row: `tokens` int [N, L], padded after end-of-text (the largest id, so `argmax` finds it) → [N, D].
+
+        Packed: `tokens`, `positions` (within the text) and `segments` (which text) int [G, R, L], `ends` int [G, n],
+        the place of each text's end-of-text token in its group's R·L tokens → [G·n, D].
+        """
+        config = self.config
+        L = tokens.shape[-1]
+        token_embedding = self.param("token_embedding", nn.initializers.normal(0.02), (config.vocabulary_size, config.width))
+        positional_embedding = self.param(
+            "positional_embedding", nn.initializers.normal(0.01), (config.context_length, config.width)
+        )
+        positions = jnp.arange(L) if positions is None else positions
+        x = (token_embedding[tokens] + positional_embedding[positions]).astype(self.dtype)
+        mask = jnp.tril(jnp.ones((L, L), bool))
+        if segments is not None:
+            mask = mask & (segments[..., :, None] == segments[..., None, :])
+            mask = mask.reshape(-1, 1, L, L)
+        x = Transformer(
+            config.layers,
+            config.heads,
+            config.mlp_ratio,
+            self.activation,
+            self.dtype,
+            self.remat,
+            self.splits,
+            name="transformer",
+        )(x.reshape(-1, L, config.width), mask)
+        if ends is None:
+            x = x[jnp.arange(x.shape[0]), tokens.argmax(-1)]
+        else:
+            x = x.reshape(ends.shape[0], -1, config.width)
+            x = jnp.take_along_axis(x, ends[..., None], axis=1).reshape(-1, config.width)
+        # Layer norm acts on each token alone: only the tokens that are read need it.
+        x = LayerNorm(name="ln_final")(x).astype(jnp.float32)
+        return x @ self.param("text_projection", nn.initializers.normal(config.width**-0.5), (config.width, self.embed_dim))

@@ -1,0 +1,151 @@
+"""The residual attention blocks that both towers are made of.
+
+Shapes: B rows, L positions, W width, H heads. Parameter names follow OpenAI's modules one to one
+(`resblocks_3/attn/in_proj`, `mlp/c_fc`, …); kernels are stored [in, out].
+
+Each layer has its own leaves in the parameter tree, so that freezing is a choice of leaves, but the layers run
+under `jax.lax.scan`: one block is compiled instead of `layers`, and XLA does not fuse (and then recompute) the
+residual chain across blocks, which on CPU makes the float32 backward pass 3–4 times slower.
+"""
+
+from collections.abc import Callable, Sequence
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+LAYER_NORM_EPSILON = 1e-5
+
+
+def quick_gelu(x: jax.Array) -> jax.Array:
+    """x·sigmoid(1.702x), the GELU approximation that OpenAI's weights were trained with."""
+    return x * jax.nn.sigmoid(1.702 * x)
+
+
+def exact_gelu(x: jax.Array) -> jax.Array:
+    """x·Φ(x)."""
+    return jax.nn.gelu(x, approximate=False)
+
+
+ACTIVATION_FUNCTIONS: dict[str, Callable[[jax.Array], jax.Array]] = {"quick_gelu": quick_gelu, "gelu": exact_gelu}
+
+
+def _accumulate_in_float32(lhs, rhs, dimension_numbers, precision=None, preferred_element_type=None):
+    """`lax.dot_general` that sums in float32 and returns the operands' type (bf16 products stay bf16)."""
+    del preferred_element_type
+    product = lax.dot_general(lhs, rhs, dimension_numbers, precision, preferred_element_type=jnp.float32)
+    return product.astype(lhs.dtype)
+
+
+def dense(features: int, *, dtype: jnp.dtype, stddev: float, name: str, use_bias: bool = True) -> nn.Dense:
+    """A linear layer with float32 parameters, `dtype` products and float32 accumulation."""
+    return nn.Dense(
+        features,
+        use_bias=use_bias,
+        dtype=dtype,
+        kernel_init=nn.initializers.normal(stddev),
+        dot_general=_accumulate_in_float32,
+        name=name,
+    )
+
+
+class LayerNorm(nn.Module):
+    """Layer normalisation in float32, returned in the type of its input, as OpenAI's does it."""
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        scale = self.param("scale", nn.initializers.ones, (x.shape[-1],))
+        bias = self.param("bias", nn.initializers.zeros, (x.shape[-1],))
+        y = x.astype(jnp.float32)
+        y = y - y.mean(-1, keepdims=True)
+        y = y * lax.rsqrt(jnp.square(y).mean(-1, keepdims=True) + LAYER_NORM_EPSILON)
+        return (y * scale + bias).astype(x.dtype)
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention with one fused query-key-value projection."""
+
+    heads: int
+    layers: int
+    dtype: jnp.dtype
+
+    @nn.compact
+    def __call__(self, x: jax.Array, mask: jax.Array | None) -> jax.Array:
+        B, L, W = x.shape
+        qkv = dense(3 * W, dtype=self.dtype, stddev=W**-0.5, name="in_proj")(x)
+        q, k, v = jnp.split(qkv.reshape(B, L, 3 * self.heads, W // self.heads), 3, axis=2)
+        y = jax.nn.dot_product_attention(q, k, v, mask=mask).reshape(B, L, W)
+        return dense(W, dtype=self.dtype, stddev=W**-0.5 * (2 * self.layers) ** -0.5, name="out_proj")(y)
+
+
+class MLP(nn.Module):
+    """Two linear layers with the activation between them."""
+
+    hidden: int
+    layers: int
+    activation: str
+    dtype: jnp.dtype
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        W = x.shape[-1]
+        y = dense(self.hidden, dtype=self.dtype, stddev=(2 * W) ** -0.5, name="c_fc")(x)
+        y = ACTIVATION_FUNCTIONS[self.activation](y)
+        return dense(W, dtype=self.dtype, stddev=W**-0.5 * (2 * self.layers) ** -0.5, name="c_proj")(y)
+
+
+class ResidualAttentionBlock(nn.Module):
+    """x + attn(ln_1(x)), then x + mlp(ln_2(x)). `layers` is the depth of the tower, for the initial scale."""
+
+    heads: int
+    layers: int
+    mlp_ratio: float
+    activation: str
+    dtype: jnp.dtype
+
+    @nn.compact
+    def __call__(self, x: jax.Array, mask: jax.Array | None) -> jax.Array:
+        x = x + Attention(self.heads, self.layers, self.dtype, name="attn")(LayerNorm(name="ln_1")(x), mask)
+        hidden = int(x.shape[-1] * self.mlp_ratio)
+        return x + MLP(hidden, self.layers, self.activation, self.dtype, name="mlp")(LayerNorm(name="ln_2")(x))
+
+
+class Transformer(nn.Module):
+    """`layers` blocks under `lax.scan`.
+
+    Attributes:
+      splits: layer indices at which a new scan starts. The layers of one scan are differentiated together, so a
+        border between trained and frozen layers must be a split for the frozen ones to cost no weight gradients.
+      remat: recompute each block in the backward pass instead of keeping its activations.
+    """
+
+    layers: int
+    heads: int
+    mlp_ratio: float
+    activation: str
+    dtype: jnp.dtype = jnp.float32
+    remat: bool = False
+    splits: Sequence[int] = ()
+
+    @nn.compact
+    def __call__(self, x: jax.Array, mask: jax.Array | None = None) -> jax.Array:
+        """[B, L, W] → [B, L, W]; `mask` is boolean, broadcastable to [B, H, L, L], True where attention is allowed."""
+        settings = (self.heads, self.layers, self.mlp_ratio, self.activation, self.dtype)
+        if self.is_initializing():
+            for layer in range(self.layers):
+                x = ResidualAttentionBlock(*settings, name=f"resblocks_{layer}")(x, mask)
+            return x
+
+        block = ResidualAttentionBlock(*settings, parent=None)
+
+        def run_block(x, params):
+            return block.apply({"params": params}, x, mask), None
+
+        run_block = jax.checkpoint(run_block) if self.remat else run_block
+        params = [self.variables["params"][f"resblocks_{layer}"] for layer in range(self.layers)]
+        borders = [0, *self.splits, self.layers]
+        for start, end in zip(borders[:-1], borders[1:], strict=True):
+            stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *params[start:end])
+            x, _ = lax.scan(run_block, x, stacked)
+        return x

@@ -1,0 +1,223 @@
+"""From a checked config to the things that a run is made of: splits, model, what is trained, streams."""
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from pathlib import Path
+
+import grain
+import jax
+import numpy as np
+from jax.sharding import Mesh
+
+from jaxclip import objectives
+from jaxclip.config import Config, ConfigError
+from jaxclip.data.feature_cache import ImageFeatures
+from jaxclip.data.pipeline import batch_order, make_batches
+from jaxclip.datasets import Split, open_split
+from jaxclip.model import CLIP
+from jaxclip.model.clip import INITIAL_LOGIT_SCALE
+from jaxclip.pretrained import SHIPPED, Clip, load_directory, random_model, shipped_directory
+from jaxclip.training.sharding import local_data_shards, make_mesh
+from jaxclip.training.step import Term, objective_params
+from jaxclip.training.trainable import FlatParams, partition, text_layer_splits
+
+TOKENIZER_CAPTIONS = 20_000
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """One run, ready to start.
+
+    Attributes:
+      start: the model that the run starts from.
+      model: the Flax module, with its scans split where trained and frozen text layers meet.
+      trained, frozen: the parameters, path → NumPy array; `trained` includes the objectives' own.
+      terms: the objectives with their streams and weights.
+      roles: stream → the text roles that its objectives need.
+      splits: `DATASET/SPLIT` → records, of the streams and of the evaluation.
+      steps: the length of the run.
+    """
+
+    config: Config
+    mesh: Mesh
+    start: Clip
+    model: CLIP
+    trained: FlatParams
+    frozen: FlatParams
+    terms: tuple[Term, ...]
+    roles: Mapping[str, tuple[str, ...]]
+    splits: Mapping[str, Split]
+    steps: int
+
+    @property
+    def image_tower_frozen(self) -> bool:
+        """Whether image features are constants of the run, to be computed once."""
+        return not any(path.startswith("visual/") for path in self.trained)
+
+    @property
+    def samples_per_step(self) -> int:
+        """Records of all streams that one step sees."""
+        return sum(stream.batch_size for stream in self.config.streams.values())
+
+
+def stream_split(config: Config, stream: str) -> str:
+    """The `DATASET/SPLIT` that a stream reads."""
+    return f"{config.streams[stream].dataset}/{config.streams[stream].split}"
+
+
+def open_splits(config: Config, data_dir: Path) -> dict[str, Split]:
+    """Every split that the streams and the evaluation name, built where it is not on disk yet."""
+    names = [stream_split(config, stream) for stream in config.streams]
+    names += [*filter(None, [config.evaluation.validation]), *config.evaluation.splits]
+    splits = {}
+    for name in dict.fromkeys(names):
+        dataset = config.datasets[name.partition("/")[0]]
+        splits[name] = open_split(name, dataset.builder, dataset.settings, data_dir)
+    return splits
+
+
+def starting_model(config: Config, splits: Mapping[str, Split]) -> Clip:
+    """The model that `config.model.init` names.
+
+    Raises:
+      ConfigError: nothing of that name.
+    """
+    init = config.model.init
+    if init.startswith("random:"):
+        return random_model(init.removeprefix("random:"), config.seed, _tokenizer_texts(config, splits))
+    if init in SHIPPED:
+        return load_directory(shipped_directory(init))
+    if not Path(init).is_dir():
+        raise ConfigError(
+            f"config.model.init: {init!r} is not a model directory, not a shipped model ({', '.join(SHIPPED)}), "
+            "and not random:VARIANT"
+        )
+    return load_directory(init)
+
+
+def _tokenizer_texts(config: Config, splits: Mapping[str, Split]) -> list[str] | None:
+    """The captions to make a tokenizer from, None where CLIP's own is asked for."""
+    kind, _, dataset = config.model.tokenizer.partition(":")
+    if kind == "clip":
+        return None
+    sources = [split for name, split in splits.items() if name.startswith(f"{dataset}/")]
+    if kind != "train" or not sources:
+        raise ConfigError(
+            f"config.model.tokenizer: found {config.model.tokenizer!r}, expected 'clip' or 'train:DATASET' with a data "
+            f"set of a stream: {', '.join(sorted({name.partition('/')[0] for name in splits}))}"
+        )
+    source = sources[0]
+    numbers = np.linspace(0, len(source) - 1, min(len(source), TOKENIZER_CAPTIONS)).astype(int)
+    return [source[int(number)]["caption"] for number in numbers]
+
+
+def build_terms(config: Config) -> tuple[Term, ...]:
+    """The objectives of a config.
+
+    Raises:
+      ConfigError: an unknown objective or setting.
+    """
+    terms = []
+    for label, settings in config.objectives.items():
+        try:
+            objective = objectives.build(settings.objective, **settings.settings)
+        except ValueError as error:
+            raise ConfigError(f"config.objectives.{label}: {error}") from None
+        terms.append(Term(label, settings.stream, objective, settings.weight))
+    return tuple(terms)
+
+
+def stream_roles(terms: tuple[Term, ...], config: Config, splits: Mapping[str, Split]) -> dict[str, tuple[str, ...]]:
+    """stream → the text roles that its objectives need.
+
+    Raises:
+      ConfigError: the stream's data does not have a role, or a stream has no objective.
+    """
+    roles = {}
+    for stream in config.streams:
+        needed = [role for term in terms if term.stream == stream for role in term.objective.roles]
+        if not needed:
+            raise ConfigError(f"config.streams.{stream}: no objective uses it")
+        split = splits[stream_split(config, stream)]
+        missing = [role for role in needed if role not in split.roles]
+        if missing:
+            raise ConfigError(
+                f"config.streams.{stream}: the objectives need the role(s) {', '.join(missing)}; "
+                f"{split.name} has {', '.join(split.roles)}"
+            )
+        roles[stream] = tuple(dict.fromkeys(needed))
+    return roles
+
+
+def run_length(config: Config, splits: Mapping[str, Split]) -> int:
+    """Steps of the run; an epoch is one pass over the longest stream."""
+    if config.schedule.steps is not None:
+        return config.schedule.steps
+    per_epoch = max(len(splits[stream_split(config, name)]) // s.batch_size for name, s in config.streams.items())
+    return max(1, math.ceil(config.schedule.epochs * per_epoch))
+
+
+def prepare(config: Config, data_dir: Path) -> Run:
+    """Opens the data and the model, and decides what is trained.
+
+    Raises:
+      ConfigError, TrainableError, DatasetError, ModelDirectoryError: the config does not fit the data or the model.
+    """
+    mesh = make_mesh(config.mesh)
+    for name, stream in config.streams.items():
+        if stream.batch_size % mesh.shape["data"]:
+            raise ConfigError(
+                f"config.streams.{name}.batch_size: {stream.batch_size} cannot be divided by the "
+                f"{mesh.shape['data']} data shards of the mesh"
+            )
+    terms = build_terms(config)
+    splits = open_splits(config, data_dir)
+    roles = stream_roles(terms, config, splits)
+    start = starting_model(config, splits)
+    params = dict(start.params)
+    if config.model.reset_logit_scale:
+        params["logit_scale"] = np.float32(INITIAL_LOGIT_SCALE)
+    trained, frozen = partition(params, config.trainable)
+    own = {path: np.asarray(leaf) for path, leaf in objective_params(terms, start.config.embed_dim).items()}
+    layers = text_layer_splits(trained, start.config.text.layers)
+    model = CLIP(start.config, dtype=np.dtype(config.model.dtype), remat=config.model.remat, text_splits=layers)
+    return Run(
+        config=config,
+        mesh=mesh,
+        start=start,
+        model=model,
+        trained={**trained, **own},
+        frozen=frozen,
+        terms=terms,
+        roles=roles,
+        splits=splits,
+        steps=run_length(config, splits),
+    )
+
+
+def make_streams(run: Run, features: Mapping[str, ImageFeatures]) -> dict[str, grain.IterDataset]:
+    """The batches of each stream; images come as features where `features` has the split."""
+    streams = {}
+    for number, (name, stream) in enumerate(run.config.streams.items()):
+        split = run.splits[stream_split(run.config, name)]
+        order = batch_order(
+            len(split),
+            stream.batch_size,
+            seed=run.config.seed + number,
+            shuffle=stream.shuffle,
+            process_index=jax.process_index(),
+            process_count=jax.process_count(),
+        )
+        streams[name] = make_batches(
+            split,
+            order,
+            roles=run.roles[name],
+            tokenizer=run.start.tokenizer,
+            shards=local_data_shards(run.mesh),
+            features=features.get(split.name),
+            preprocessing=run.start.preprocessing,
+            threads=run.config.pipeline.threads,
+            workers=run.config.pipeline.workers,
+        )
+    return streams

@@ -1,0 +1,1 @@
+"""Reporting: plain scores, curves and images in; tables, plots and one HTML page out. Imports nothing else of ours."""

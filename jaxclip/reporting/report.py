@@ -1,0 +1,212 @@
+"""The report directory: one self-contained HTML page, the same in Markdown, the scores and the figures."""
+
+import base64
+import dataclasses
+import hashlib
+import json
+import pathlib
+import re
+from collections.abc import Mapping, Sequence
+
+import jinja2
+
+from jaxclip.reporting import plots
+from jaxclip.reporting.files import write_atomically
+from jaxclip.reporting.markdown import escape
+from jaxclip.reporting.metrics import Metric
+from jaxclip.reporting.scorecard import LEGEND, MISSING, Cell, Table, scorecard_markdown, scorecard_tables
+
+# The page opens with the first four of these that the first split has.
+_HEADLINES = (
+    "original_over_negation", "absence_accuracy", "paraphrase_to_image_r1", "caption_to_image_r1", "itt",
+    "mcq_accuracy",
+)  # fmt: skip
+_HEADLINE_COUNT = 4
+_SIGNATURES = {b"\x89PNG\r\n\x1a\n": "png", b"\xff\xd8\xff": "jpeg"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Figure:
+    """A picture of the report: its file name, what it shows, and its PNG bytes."""
+
+    name: str
+    caption: str
+    content: bytes
+
+
+@dataclasses.dataclass(frozen=True)
+class Headline:
+    """A score at the top of the page: the last checkpoint's beside the baseline's (None where nothing compares)."""
+
+    metric: Metric
+    before: Cell | None
+    after: Cell
+
+
+def write_report(
+    directory: str | pathlib.Path,
+    *,
+    title: str,
+    document: Mapping,
+    summary: Mapping[str, object],
+    histograms: Mapping[str, Mapping[str, object]],
+    metrics_rows: Sequence[Mapping[str, object]],
+    gallery: Sequence[Mapping],
+    provenance: Mapping[str, object],
+    baseline: str = "base",
+) -> pathlib.Path:
+    """Writes `report.html`, `report.md`, `scores.json` and the figures; each file whole or not at all.
+
+    All text is escaped, so captions may come from anywhere. An empty `histograms`, `metrics_rows` or `gallery` leaves
+    its section out.
+
+    Args:
+      directory: made where it is missing; files of an earlier report are replaced.
+      title: of the page.
+      document: the content of scores.json.
+      summary: headline facts by name, such as the device and the run time; numbers are formatted here.
+      histograms: checkpoint -> text role -> cosines [n] of image and text, see `plots.similarity_histograms`.
+      metrics_rows: lines of metrics.jsonl, see `plots.training_curves`.
+      gallery: searches shown side by side, each `{"query": str, "negated_query": str, "checkpoints": {NAME:
+        {"query": RESULTS, "negated_query": RESULTS}}}` with RESULTS, best first, a list of `{"image": PNG or JPEG
+        bytes, "score": float, "correct": bool}`. Images are shown at 96 pixels and stored as they are: pass thumbnails.
+      provenance: how to remake the run: text, or anything that JSON can hold, by name.
+      baseline: checkpoint that the others are compared with.
+
+    Returns:
+      The path of `report.html`.
+
+    Raises:
+      ValueError: if `document` does not have the form of scores.json, a metrics row has no step, or a gallery image is
+        neither PNG nor JPEG.
+    """
+    directory = pathlib.Path(directory)
+    tables = scorecard_tables(document, baseline)
+    score_figures = [_score_figure(number, table) for number, table in enumerate(tables, start=1)]
+    similarity, curves = _similarity_figure(histograms), _curves_figure(metrics_rows)
+    files = {figure.name: figure.content for figure in (*score_figures, similarity, curves) if figure}
+    files |= {_image_name(result["image"]): result["image"] for result in _results(gallery)}
+    page = {
+        "title": title,
+        "tables": list(zip(tables, score_figures, strict=True)),
+        "headlines": _headlines(tables, baseline),
+        "summary": {name: _fact(value) for name, value in summary.items()},
+        "similarity": similarity,
+        "curves": curves,
+        "gallery": gallery,
+        "provenance": {name: _detail(value) for name, value in provenance.items()},
+    }
+    files["scores.json"] = (json.dumps(document, indent=2, allow_nan=False) + "\n").encode()
+    files["report.md"] = _markdown(page, scorecard_markdown(document, baseline)).encode()
+    files["report.html"] = _html(page).encode()
+    directory.mkdir(parents=True, exist_ok=True)
+    for name, content in files.items():
+        write_atomically(directory / name, content)
+    return directory / "report.html"
+
+
+def _score_figure(number: int, table: Table) -> Figure:
+    # Numbered, because two names may come down to the same letters.
+    slug = re.sub(r"[^A-Za-z0-9]+", "_", table.split).strip("_")
+    return Figure(f"scores_{number}_{slug}.png", f"Scores on {table.split}", plots.png(plots.score_dots(table)))
+
+
+def _similarity_figure(histograms: Mapping[str, Mapping[str, object]]) -> Figure | None:
+    if not histograms:
+        return None
+    caption = "How close images are to true and to false sentences"
+    return Figure("similarities.png", caption, plots.png(plots.similarity_histograms(histograms)))
+
+
+def _curves_figure(metrics_rows: Sequence[Mapping[str, object]]) -> Figure | None:
+    if not metrics_rows:
+        return None
+    return Figure("training.png", "Training curves", plots.png(plots.training_curves(metrics_rows)))
+
+
+def _headlines(tables: Sequence[Table], baseline: str) -> list[Headline]:
+    rows = {row.name: row for row in tables[0].rows} if tables else {}
+    headlines = []
+    for name in _HEADLINES:
+        cells = [cell for cell in rows[name].cells if cell] if name in rows else []
+        if cells:
+            compares = tables[0].checkpoints[0] == baseline and rows[name].cells[0] and len(cells) > 1
+            headlines.append(Headline(rows[name].metric, cells[0] if compares else None, cells[-1]))
+    return headlines[:_HEADLINE_COUNT]
+
+
+def _results(gallery: Sequence[Mapping]) -> list[Mapping]:
+    return [
+        result
+        for search in gallery
+        for found in search["checkpoints"].values()
+        for kind in ("query", "negated_query")
+        for result in found[kind]
+    ]
+
+
+def _image_type(content: bytes) -> str:
+    for signature, kind in _SIGNATURES.items():
+        if content.startswith(signature):
+            return kind
+    raise ValueError(f"a gallery image is neither PNG nor JPEG: it begins with {content[:8]!r}")
+
+
+def _image_name(content: bytes) -> str:
+    """Named by content: an image that several searches find is stored once."""
+    return f"gallery_{hashlib.sha256(content).hexdigest()[:12]}.{_image_type(content)}"
+
+
+def _data_uri(content: bytes) -> str:
+    return f"data:image/{_image_type(content)};base64,{base64.b64encode(content).decode()}"
+
+
+def _fact(value: object) -> str:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return str(value)
+    if isinstance(value, int) or value.is_integer():
+        return f"{value:,.0f}"
+    return f"{value:,.1f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+def _detail(value: object) -> str:
+    return value if isinstance(value, str) else json.dumps(value, indent=2, default=str, ensure_ascii=False)
+
+
+def _html(page: Mapping) -> str:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(pathlib.Path(__file__).parent),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["data_uri"] = _data_uri
+    return environment.get_template("report.html.j2").render(page, legend=LEGEND, missing=MISSING)
+
+
+def _markdown(page: Mapping, scorecard: str) -> str:
+    lines = [f"# {escape(page['title'])}", ""]
+    lines += [f"- {escape(name)}: {escape(value)}" for name, value in page["summary"].items()]
+    lines += ["", "## Scores", "", scorecard]
+    figures = [figure for _, figure in page["tables"]] + [page["similarity"], page["curves"]]
+    for figure in filter(None, figures):
+        lines += [f"## {escape(figure.caption)}", "", f"![{escape(figure.caption)}]({figure.name})", ""]
+    if page["gallery"]:
+        lines += ["## Searches", ""]
+    for search in page["gallery"]:
+        for kind in ("query", "negated_query"):
+            lines += [f"### “{escape(search[kind])}”", ""]
+            for checkpoint, found in search["checkpoints"].items():
+                images = [
+                    f"![{'right' if result['correct'] else 'wrong'}]({_image_name(result['image'])}) "
+                    f"{'✓' if result['correct'] else '✗'} {result['score']:.3f}"
+                    for result in found[kind]
+                ]
+                lines += [f"{escape(checkpoint)}: {' · '.join(images)}", ""]
+    if page["provenance"]:
+        lines += ["## How to remake this", ""]
+    for name, text in page["provenance"].items():
+        indented = "\n".join(f"    {line}" for line in text.splitlines())
+        lines += [f"{escape(name)}:", "", indented, ""]
+    return "\n".join(lines).rstrip() + "\n"

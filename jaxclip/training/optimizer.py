@@ -1,0 +1,59 @@
+"""The optimiser: warm-up and cosine, clipping, AdamW or Muon, weight-decay mask. All of it is optax."""
+
+import functools
+
+import optax
+
+from jaxclip.config import OptimizerSettings
+from jaxclip.training.trainable import FlatParams
+
+# Embeddings and positions are lookup tables, not matrices that map one space to another: Muon leaves them to Adam.
+NOT_FOR_MUON = ("token_embedding", "positional_embedding", "class_embedding")
+
+
+def learning_rate_schedule(peak: float, warmup_steps: int, total_steps: int) -> optax.Schedule:
+    """Linear from 0 to `peak` over `warmup_steps`, then half a cosine down to 0 at `total_steps`.
+
+    Raises:
+      ValueError: the warm-up is not shorter than the run.
+    """
+    if warmup_steps >= total_steps:
+        raise ValueError(f"schedule: {warmup_steps} warm-up steps do not fit in a run of {total_steps} steps")
+    return optax.warmup_cosine_decay_schedule(0.0 if warmup_steps else peak, peak, warmup_steps, total_steps)
+
+
+def decay_mask(params: FlatParams, decay: str) -> dict[str, bool]:
+    """Which leaves weight decay acts on: `all` of them, or `matrices` (two or more axes)."""
+    return {path: decay == "all" or leaf.ndim >= 2 for path, leaf in params.items()}
+
+
+def _muon_dimensions(params: FlatParams) -> dict:
+    def dimensions(path, leaf):
+        # Muon asks again within its own part, where the leaves left to Adam are `MaskedNode`s without axes.
+        is_matrix = getattr(leaf, "ndim", 0) == 2 and not path.endswith(NOT_FOR_MUON)
+        return optax.contrib.MuonDimensionNumbers() if is_matrix else None
+
+    return {path: dimensions(path, leaf) for path, leaf in params.items()}
+
+
+def build_optimizer(settings: OptimizerSettings, schedule: optax.Schedule) -> optax.GradientTransformation:
+    """The optimiser over a flat dict of trained parameters; frozen ones never reach it."""
+    if settings.name == "adamw":
+        update = optax.adamw(
+            schedule,
+            settings.b1,
+            settings.b2,
+            settings.eps,
+            weight_decay=settings.weight_decay,
+            mask=functools.partial(decay_mask, decay=settings.decay),
+        )
+    else:
+        update = optax.contrib.muon(
+            schedule,
+            weight_decay=settings.weight_decay,  # of the matrices that Muon handles; its Adam part has none
+            adam_b1=settings.b1,
+            adam_b2=settings.b2,
+            muon_weight_dimension_numbers=_muon_dimensions,
+            consistent_rms=0.2,  # updates as large as Adam's, so that one learning rate serves both
+        )
+    return update if settings.clip_norm is None else optax.chain(optax.clip_by_global_norm(settings.clip_norm), update)

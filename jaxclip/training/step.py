@@ -1,0 +1,135 @@
+"""The training step: a pure function (state, frozen parameters, batch) → (state, metrics).
+
+Shapes: B batch (global), D embedding, G data shards, b = B / G records a shard.
+
+A batch is a dict, stream name → {"texts": packed texts (see `jaxclip.data.packing`), and "features" [B, D] or
+"images" [B, S, S, 3]}. The texts of a shard are ordered by role, then by record.
+"""
+
+import dataclasses
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import flax
+import jax
+import jax.numpy as jnp
+import optax
+
+from jaxclip.model import CLIP
+from jaxclip.objectives import Objective
+from jaxclip.training.trainable import FlatParams, merge
+
+MAX_LOGIT_SCALE = math.log(100)
+
+
+@flax.struct.dataclass
+class TrainState:
+    """What a run carries from step to step: a plain pytree."""
+
+    step: jax.Array
+    params: FlatParams  # the trained ones only
+    optimizer: Any
+
+
+@dataclasses.dataclass(frozen=True)
+class Term:
+    """One objective on one stream, with its weight in the total loss."""
+
+    label: str
+    stream: str
+    objective: Objective
+    weight: float
+
+
+def objective_params(terms: Sequence[Term], embed_dim: int) -> FlatParams:
+    """The objectives' own parameters as paths `objectives/LABEL/NAME`."""
+    return {
+        f"objectives/{term.label}/{name}": value
+        for term in terms
+        for name, value in term.objective.init(embed_dim).items()
+    }
+
+
+def split_roles(texts: jax.Array, roles: Sequence[str], shards: int) -> dict[str, jax.Array]:
+    """Text embeddings [G·roles·b, D], ordered shard, role, record → role → [B, D], ordered by record."""
+    D = texts.shape[-1]
+    by_role = texts.reshape(shards, len(roles), -1, D).swapaxes(0, 1)
+    return {role: by_role[index].reshape(-1, D) for index, role in enumerate(roles)}
+
+
+def embed_stream(model: CLIP, params: dict, stream: Mapping, roles: Sequence[str]) -> dict[str, jax.Array]:
+    """One stream of a batch → role → embeddings [B, D], `image` among them."""
+    if "features" in stream:
+        image = stream["features"]
+    else:
+        image = model.apply({"params": params}, stream["images"], method="encode_image")
+    shards = stream["texts"]["ends"].shape[0]
+    texts = model.apply({"params": params}, **stream["texts"], method="encode_text")
+    return {"image": image, **split_roles(texts, roles, shards)}
+
+
+def total_loss(
+    trained: FlatParams,
+    frozen: FlatParams,
+    batch: Mapping,
+    *,
+    model: CLIP,
+    terms: Sequence[Term],
+    roles: Mapping[str, Sequence[str]],
+) -> tuple[jax.Array, dict[str, jax.Array]]:
+    """Σ weight·objective over the terms, and every part by name (`LABEL/PART`)."""
+    params = merge(trained, frozen)
+    objective_trees = params.pop("objectives", {})
+    embeddings = {name: embed_stream(model, params, stream, roles[name]) for name, stream in batch.items()}
+    scale = jnp.exp(params["logit_scale"])
+    total, parts = jnp.float32(0), {}
+    for term in terms:
+        loss, term_parts = term.objective(embeddings[term.stream], scale, objective_trees.get(term.label, {}))
+        total = total + term.weight * loss
+        parts |= {f"{term.label}/{name}": value for name, value in term_parts.items()}
+    return total, parts
+
+
+def init_state(trained: FlatParams, optimizer: optax.GradientTransformation) -> TrainState:
+    """The state before the first step."""
+    return TrainState(step=jnp.zeros((), jnp.int32), params=trained, optimizer=optimizer.init(trained))
+
+
+def make_step(
+    model: CLIP,
+    terms: Sequence[Term],
+    roles: Mapping[str, Sequence[str]],
+    optimizer: optax.GradientTransformation,
+    schedule: optax.Schedule,
+    *,
+    clamp_logit_scale: bool,
+) -> Callable[[TrainState, FlatParams, Mapping], tuple[TrainState, dict[str, jax.Array]]]:
+    """The step for these objectives, ready for `jax.jit`.
+
+    Its metrics are float32 scalars: `loss`, each part, the global norms of gradient, update and parameters (trained
+    ones only), `learning_rate` and `logit_scale` (the factor exp(logit_scale) before the update).
+    """
+
+    def step(state, frozen, batch):
+        def loss_function(trained):
+            return total_loss(trained, frozen, batch, model=model, terms=terms, roles=roles)
+
+        (loss, parts), gradients = jax.value_and_grad(loss_function, has_aux=True)(state.params)
+        updates, optimizer_state = optimizer.update(gradients, state.optimizer, state.params)
+        params = optax.apply_updates(state.params, updates)
+        if clamp_logit_scale and "logit_scale" in params:
+            params["logit_scale"] = jnp.clip(params["logit_scale"], 0.0, MAX_LOGIT_SCALE)
+        logit_scale = state.params["logit_scale"] if "logit_scale" in state.params else frozen["logit_scale"]
+        metrics = {
+            "loss": loss,
+            **parts,
+            "gradient_norm": optax.global_norm(gradients),
+            "update_norm": optax.global_norm(updates),
+            "parameter_norm": optax.global_norm(state.params),
+            "learning_rate": jnp.asarray(schedule(state.step), jnp.float32),
+            "logit_scale": jnp.exp(logit_scale),
+        }
+        return TrainState(step=state.step + 1, params=params, optimizer=optimizer_state), metrics
+
+    return step

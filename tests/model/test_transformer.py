@@ -1,0 +1,141 @@
+"""Blocks against the NumPy reference; scanned layers, splits and rematerialisation against unrolled layers."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import reference_clip
+from model_inputs import assert_close_leaf_by_leaf
+
+from jaxclip.model.transformer import LayerNorm, ResidualAttentionBlock, Transformer, dense
+from jaxclip.training.trainable import merge
+
+LAYERS, HEADS, RATIO = 3, 4, 4.0
+CAUSAL = np.tril(np.ones((6, 6), bool))
+
+
+@pytest.fixture
+def blocks(tiny_params):
+    """The text tower's blocks, flat."""
+    return reference_clip.subtree(tiny_params, "text/transformer/")
+
+
+@pytest.fixture
+def rows():
+    return np.random.default_rng(2).standard_normal((2, 6, 32)).astype(np.float32)
+
+
+def apply(blocks, rows, activation="quick_gelu", mask=CAUSAL, **settings):
+    transformer = Transformer(LAYERS, HEADS, RATIO, activation, **settings)
+    return jax.jit(transformer.apply)({"params": merge(blocks)}, rows, mask)
+
+
+def unrolled(params, rows, activation="quick_gelu"):
+    """The same blocks without `lax.scan`."""
+    block = ResidualAttentionBlock(HEADS, LAYERS, RATIO, activation, jnp.float32)
+    for layer in range(LAYERS):
+        rows = block.apply({"params": params[f"resblocks_{layer}"]}, rows, CAUSAL)
+    return rows
+
+
+def value_and_gradients(function, blocks, rows):
+    """A scalar that weighs every output differently, and its gradients to parameters and input."""
+    weights = np.random.default_rng(3).standard_normal(rows.shape).astype(np.float32)
+    return jax.jit(jax.value_and_grad(lambda params, x: jnp.sum(weights * function(params, x)), (0, 1)))(
+        merge(blocks), jnp.asarray(rows)
+    )
+
+
+@pytest.mark.parametrize("activation", ["quick_gelu", "gelu"])
+def test_agrees_with_the_reference(blocks, rows, activation):
+    params = reference_clip.as_float64(blocks)
+    expected = [reference_clip.transformer(row, params, LAYERS, HEADS, activation, causal=True) for row in rows]
+    np.testing.assert_allclose(apply(blocks, rows, activation), expected, rtol=1e-5, atol=1e-5)
+
+
+def test_activations_differ(blocks, rows):
+    assert np.abs(apply(blocks, rows, "quick_gelu") - apply(blocks, rows, "gelu")).max() > 1e-3
+
+
+def test_without_mask_every_position_sees_all(blocks, rows):
+    found = apply(blocks, rows, "gelu", mask=None)
+    params = reference_clip.as_float64(blocks)
+    expected = [reference_clip.transformer(row, params, LAYERS, HEADS, "gelu", causal=False) for row in rows]
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("settings", [{}, {"splits": (1,)}, {"splits": (1, 2)}, {"remat": True}], ids=str)
+def test_scan_splits_and_remat_change_neither_values_nor_gradients(blocks, rows, settings):
+    transformer = Transformer(LAYERS, HEADS, RATIO, "quick_gelu", **settings)
+    found = value_and_gradients(lambda params, x: transformer.apply({"params": params}, x, CAUSAL), blocks, rows)
+    expected = value_and_gradients(unrolled, blocks, rows)
+    np.testing.assert_allclose(found[0], expected[0], rtol=1e-5)
+    assert_close_leaf_by_leaf(found[1][0], expected[1][0], rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(found[1][1], expected[1][1], rtol=1e-4, atol=1e-4)
+
+
+def test_remat_recomputes(blocks, rows):
+    def backward_of(remat):
+        transformer = Transformer(LAYERS, HEADS, RATIO, "quick_gelu", remat=remat)
+        gradient = jax.grad(lambda params: transformer.apply({"params": params}, rows, CAUSAL).sum())
+        return str(jax.make_jaxpr(gradient)(merge(blocks)))
+
+    assert "remat" in backward_of(True) and "remat" not in backward_of(False)
+
+
+def test_initialisation_gives_each_layer_its_own_leaves_with_openai_scales():
+    transformer = Transformer(layers=3, heads=4, mlp_ratio=4.0, activation="gelu")
+    params = jax.jit(transformer.init)(jax.random.key(0), jnp.zeros((1, 2, 256)))["params"]
+    assert sorted(params) == ["resblocks_0", "resblocks_1", "resblocks_2"]
+    for block in params.values():
+        assert block["attn"]["in_proj"]["kernel"].shape == (256, 768)
+        deviations = {
+            ("attn", "in_proj"): 256**-0.5,
+            ("attn", "out_proj"): 256**-0.5 * 6**-0.5,
+            ("mlp", "c_fc"): 512**-0.5,
+            ("mlp", "c_proj"): 256**-0.5 * 6**-0.5,
+        }
+        for (module, layer), deviation in deviations.items():
+            assert np.std(block[module][layer]["kernel"]) == pytest.approx(deviation, rel=0.02)
+            assert not np.any(block[module][layer]["bias"])
+    first, second = params["resblocks_0"], params["resblocks_1"]
+    assert not np.array_equal(first["mlp"]["c_fc"]["kernel"], second["mlp"]["c_fc"]["kernel"])
+
+
+def test_bfloat16_is_close_and_keeps_float32_parameters_and_gradients(blocks, rows):
+    exact = apply(blocks, rows)
+    rounded = apply(blocks, rows.astype(jnp.bfloat16), dtype=jnp.bfloat16)
+    assert rounded.dtype == jnp.bfloat16
+    # bf16 has 8 bits of mantissa: a relative error of 2^-8 a rounding, some 20 roundings on the residual path.
+    assert np.linalg.norm(rounded.astype(np.float32) - exact) < 0.03 * np.linalg.norm(exact)
+    gradients = jax.grad(lambda params: apply(params, rows.astype(jnp.bfloat16), dtype=jnp.bfloat16).sum())(blocks)
+    assert {leaf.dtype for leaf in gradients.values()} == {jnp.dtype("float32")}
+
+
+def test_bfloat16_products_are_summed_in_float32():
+    """256 + 1 + … + 1 is 256 in bf16 arithmetic; summed in float32 it is exact."""
+    layer = dense(1, dtype=jnp.bfloat16, stddev=1.0, name=None)
+    row = jnp.asarray([[256.0] + [1.0] * 256], jnp.bfloat16)
+    params = {"kernel": jnp.ones((257, 1)), "bias": jnp.zeros(1)}
+    assert layer.apply({"params": params}, row).item() == 512
+
+
+def test_layer_norm_works_in_float32_on_bfloat16_input():
+    row = np.asarray([[1000.0, 1004.0, 1008.0, 996.0]], jnp.bfloat16)  # bf16 holds these exactly, but not their squares
+    params = {"scale": np.ones(4), "bias": np.zeros(4)}
+    found = LayerNorm().apply({"params": jax.tree.map(jnp.float32, params)}, row)
+    assert found.dtype == jnp.bfloat16
+    expected = reference_clip.layer_norm(np.asarray(row, np.float64), params)
+    np.testing.assert_allclose(found.astype(np.float64), expected, atol=0.01)
+
+
+def test_layers_are_compiled_once():
+    """One scan, whatever the depth."""
+
+    def scans(layers):
+        transformer = Transformer(layers, HEADS, RATIO, "gelu")
+        shapes = jax.eval_shape(transformer.init, jax.random.key(0), jnp.zeros((1, 6, 32)))
+        jaxpr = jax.make_jaxpr(transformer.apply)(shapes, jnp.zeros((1, 6, 32)))
+        return [equation.primitive.name for equation in jaxpr.eqns].count("scan")
+
+    assert scans(2) == scans(7) == 1

@@ -1,0 +1,133 @@
+import base64
+import html.parser
+import io
+import json
+
+import PIL.Image
+import pytest
+
+from jaxclip.reporting.files import write_atomically
+from jaxclip.reporting.report import write_report
+
+
+def picture(colour, kind="PNG"):
+    buffer = io.BytesIO()
+    PIL.Image.new("RGB", (8, 8), colour).save(buffer, kind)
+    return buffer.getvalue()
+
+
+@pytest.fixture
+def arguments(document, similarities):
+    right = {"image": picture("red"), "score": 0.31234, "correct": True}
+    wrong = {"image": picture("blue", "JPEG"), "score": -0.2, "correct": False}
+    found = {"query": [right, wrong], "negated_query": [wrong, right]}
+    return {
+        "title": "A <b>run</b>",
+        "document": document,
+        "summary": {"device": "CPU & co", "parameters": 44513793, "learning rate": 5e-5, "minutes": 6.0},
+        "histograms": similarities,
+        "metrics_rows": [{"step": step, "loss": 1.0 / step} for step in range(1, 9)],
+        "gallery": [
+            {
+                "query": "a dog <script>alert(1)</script>",
+                "negated_query": "no dog | [x](y)",
+                "checkpoints": {"base": found, "final": found},
+            }
+        ],
+        "provenance": {"command": "python -m jaxclip.main --x='<i>'", "config": {"seed": 42, "note": "</pre>"}},
+    }
+
+
+class Page(html.parser.HTMLParser):
+    """Collects tags, attributes and text of a page."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.text = [], ""
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append((tag, dict(attributes)))
+
+    def handle_data(self, data):
+        self.text += data
+
+    def images(self):
+        return [attributes["src"] for tag, attributes in self.tags if tag == "img"]
+
+
+def test_html_is_self_contained_and_shows_every_figure(tmp_path, arguments):
+    path = write_report(tmp_path / "new" / "report", **arguments)
+    text = path.read_text()
+    page = Page(text)
+    assert path.name == "report.html" and "http" not in text and "url(" not in text and "@import" not in text
+    assert {tag for tag, _ in page.tags}.isdisjoint({"script", "link", "iframe", "b", "i"})
+    assert all(source.startswith("data:image/") for source in page.images())
+    shown = {base64.b64decode(source.split(",")[1]) for source in page.images()}
+    on_disk = {file.read_bytes() for file in path.parent.iterdir() if file.suffix in (".png", ".jpeg")}
+    assert shown == on_disk and len(on_disk) == 6
+    assert sorted(file.name for file in path.parent.glob("[st]*.png")) == [
+        "scores_1_test.png", "scores_2_CC_Neg_test.png", "similarities.png", "training.png"
+    ]  # fmt: skip
+
+
+def test_html_shows_text_from_outside_as_text(tmp_path, arguments):
+    text = write_report(tmp_path, **arguments).read_text()
+    page = Page(text)
+    assert "<script" not in text and "<b>" not in text and "<i>" not in text
+    for expected in ("a dog <script>alert(1)</script>", "A <b>run</b>", "CPU & co", "--x='<i>'", '"note": "</pre>"'):
+        assert expected in page.text
+
+
+def test_html_holds_scores_headlines_and_facts(tmp_path, arguments):
+    text = Page(write_report(tmp_path, **arguments).read_text()).text
+    scores, facts, hits = ("68.1 →", "▲ +10.0 points", "76.1–80.1"), ("44,513,793", "5e-05"), ("✓ 0.312", "✗ -0.200")
+    assert all(expected in text for expected in scores + facts + hits)
+
+
+def test_markdown_links_files_that_exist_and_escapes_text(tmp_path, arguments):
+    write_report(tmp_path, **arguments)
+    text = (tmp_path / "report.md").read_text()
+    links = [part.split(")")[0] for part in text.split("](")[1:] if not part.startswith("y")]
+    assert len(set(links)) == 6 and all((tmp_path / link).is_file() for link in links)
+    assert "<script>" not in text and r"no dog \| \[x\](y)" in text and '\n      "seed": 42' in text
+
+
+def test_scores_json_is_the_document(tmp_path, arguments):
+    write_report(tmp_path, **arguments)
+    assert json.loads((tmp_path / "scores.json").read_text()) == arguments["document"]
+
+
+def test_empty_sections_are_left_out(tmp_path, arguments):
+    empty = {"histograms": {}, "metrics_rows": [], "gallery": [], "summary": {}, "provenance": {}}
+    text = Page(write_report(tmp_path, **arguments | empty).read_text()).text
+    assert "Scores on test" in text
+    for absent in ("Training curves", "Searches", "How close images", "How to remake"):
+        assert absent not in text
+    bare = tmp_path / "bare"
+    write_report(bare, **arguments | empty | {"document": {"checkpoints": {}}})
+    assert sorted(file.name for file in bare.iterdir()) == ["report.html", "report.md", "scores.json"]
+
+
+def test_a_report_is_replaced_and_leaves_no_temporary_file(tmp_path, arguments):
+    before = {file.name: file.read_bytes() for file in write_report(tmp_path, **arguments).parent.iterdir()}
+    write_report(tmp_path, **arguments | {"title": "Another"})
+    after = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
+    assert before.keys() == after.keys() and {name for name in before if before[name] != after[name]} == {
+        "report.html", "report.md"
+    }  # fmt: skip
+
+
+def test_an_image_of_another_kind_is_refused_before_anything_is_written(tmp_path, arguments):
+    arguments["gallery"][0]["checkpoints"]["base"]["query"][0]["image"] = b"GIF89a"
+    with pytest.raises(ValueError, match="neither PNG nor JPEG.*GIF89a"):
+        write_report(tmp_path / "report", **arguments)
+    assert not (tmp_path / "report").exists()
+
+
+def test_a_write_that_fails_keeps_the_old_file(tmp_path):
+    path = tmp_path / "file"
+    write_atomically(path, b"old")
+    with pytest.raises(TypeError):
+        write_atomically(path, "not bytes")
+    assert path.read_bytes() == b"old" and [file.name for file in tmp_path.iterdir()] == ["file"]
