@@ -9,13 +9,15 @@ Scenes are drawn afresh for each step. The first ones show a single object: with
 from ml_collections import ConfigDict
 
 BATCH_SIZE = 128
-STEPS = 3000
-SINGLE_OBJECT_STEPS = 800
+STEPS = 2000
+SINGLE_OBJECT_STEPS = 500
 
 
 def get_config(variant: str = "") -> ConfigDict:
     """`variant`: `""` for the shipped model, `"smoke"` for a few steps."""
-    steps = {"": STEPS, "smoke": 20}[variant]
+    if variant not in ("", "smoke"):
+        raise ValueError(f"configs/pretrain_scenes.py: unknown variant {variant!r}; known: smoke")
+    steps = 20 if variant == "smoke" else STEPS
     config = ConfigDict()
     config.title = "Small CLIP from scratch on scenes"
     config.seed = 0

@@ -21,6 +21,12 @@ def _ignore(count: int) -> None:
     del count
 
 
+@functools.lru_cache(maxsize=8)
+def _compiled(model: CLIP, mesh: Mesh, method: str) -> Callable:
+    """One tower as a program; equal models on equal meshes share it, so that it is compiled once."""
+    return jax.jit(functools.partial(model.apply, method=method), out_shardings=replicated(mesh))
+
+
 @dataclasses.dataclass(frozen=True)
 class Encoders:
     """Both towers of one architecture on one mesh, compiled once and used with any parameters.
@@ -33,39 +39,30 @@ class Encoders:
     mesh: Mesh
     batch_size: int = 256
 
-    @functools.cached_property
-    def _encode_image(self):
-        return jax.jit(
-            lambda params, images: self.model.apply({"params": params}, images, method="encode_image"),
-            out_shardings=replicated(self.mesh),
-        )
-
-    @functools.cached_property
-    def _encode_text(self):
-        return jax.jit(
-            lambda params, texts: self.model.apply({"params": params}, **texts, method="encode_text"),
-            out_shardings=replicated(self.mesh),
-        )
-
     def _my_part(self, count: int) -> slice:
         share = count // jax.process_count()
         return slice(jax.process_index() * share, (jax.process_index() + 1) * share)
 
-    def _full_batch(self) -> int:
-        """The batch size, rounded up to a multiple of the data shards."""
+    def _batch_for(self, count: int) -> int:
+        """The batch size for `count` items, a multiple of the data shards.
+
+        Few items get the next power of two instead of a mostly empty batch; the powers keep the shapes few.
+        """
         shards = self.mesh.shape["data"]
-        return -(-self.batch_size // shards) * shards
+        size = min(self.batch_size, 1 << (count - 1).bit_length())
+        return -(-size // shards) * shards
 
     def images(
         self, params: dict, load: Callable[[int], np.ndarray], count: int, on_batch: Callable[[int], None] = _ignore
     ) -> np.ndarray:
         """Embeddings float32 [N, D] of the images `load(0)` … `load(count - 1)`, each float32 [S, S, 3]."""
-        B, outputs = self._full_batch(), []
+        B, outputs = self._batch_for(count), []
+        encode = _compiled(self.model, self.mesh, "encode_image")
         for start in range(0, count, B):
             # The last batch repeats its last image: one shape, one program, the same count of steps everywhere.
             numbers = np.minimum(np.arange(start, start + B), count - 1)[self._my_part(B)]
             batch = shard_batch(self.mesh, np.stack([load(int(number)) for number in numbers]))
-            outputs.append(jax.device_get(self._encode_image(params, batch))[: count - start])
+            outputs.append(jax.device_get(encode({"params": params}, batch))[: count - start])
             on_batch(len(outputs[-1]))
         return np.concatenate(outputs)
 
@@ -74,14 +71,17 @@ class Encoders:
     ) -> np.ndarray:
         """Embeddings float32 [N, D] of texts, packed several to a row (exact, see `jaxclip.data.packing`)."""
         local_data_shards(self.mesh)
-        B, shards = self._full_batch(), self.mesh.shape["data"]
+        B, shards = self._batch_for(len(texts)), self.mesh.shape["data"]
         ids = tokenizer.ids(list(texts))
         filled = ids + [ids[-1]] * (-len(ids) % B)
-        batches = [pack(filled[start : start + B], tokenizer.context_length, groups=shards) for start in range(0, len(ids), B)]
+        batches = [
+            pack(filled[start : start + B], tokenizer.context_length, groups=shards) for start in range(0, len(ids), B)
+        ]
         rows = max(batch["tokens"].shape[1] for batch in batches)
+        encode = _compiled(self.model, self.mesh, "encode_text")
         outputs = []
-        for batch in batches:
+        for number, batch in enumerate(batches):
             local = {name: values[self._my_part(shards)] for name, values in pad_rows(batch, rows).items()}
-            outputs.append(jax.device_get(self._encode_text(params, shard_batch(self.mesh, local))))
-            on_batch(B)
+            outputs.append(jax.device_get(encode({"params": params}, **shard_batch(self.mesh, local))))
+            on_batch(min(B, len(ids) - number * B))
         return np.concatenate(outputs)[: len(ids)]

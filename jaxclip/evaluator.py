@@ -1,7 +1,7 @@
 """Scores models on splits: images encoded once where the tower is frozen, texts packed, progress shown."""
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import jax
@@ -60,9 +60,10 @@ class Evaluator:
         with Bar(f"images of {name}", count, "images", self._check, leave=False) as bar:
             return self._encoders.images(params, image, count, bar.advance)
 
-    def cache_features(self, names: list[str], image_params: FlatParams, cache: Path) -> dict[str, ImageFeatures]:
+    def cache_features(self, names: Sequence[str], flat_params: FlatParams, cache: Path) -> dict[str, ImageFeatures]:
         """Image features of a frozen tower, from the cache or computed and put there; used by all later scores."""
-        params = merge(shard_params(self._encoders.mesh, image_params))
+        params = replicate(self._encoders.mesh, flat_params)
+        image_params = {path: leaf for path, leaf in flat_params.items() if path.startswith("visual/")}
         dtype = str(np.dtype(self._encoders.model.dtype))
         for name in names:
             split = self._splits[name]

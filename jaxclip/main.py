@@ -20,7 +20,7 @@ from pathlib import Path
 
 import jax
 from absl import app, flags
-from ml_collections import config_flags
+from ml_collections import ConfigDict, config_flags
 
 from jaxclip import console
 from jaxclip.config import Config, ConfigError, parse
@@ -42,8 +42,12 @@ from jaxclip.training.sharding import shard_params
 from jaxclip.training.step import init_state, make_step
 from jaxclip.training.trainable import FlatParams, TrainableError, trainable_table
 
-CONFIG = config_flags.DEFINE_config_file("config", None, "The config file, e.g. configs/semclip.py or configs/semclip.py:VARIANT.")
-WORKDIR = flags.DEFINE_string("workdir", None, "Where everything that the run makes is put; an unfinished run there goes on.")
+CONFIG = config_flags.DEFINE_config_file(
+    "config", None, "The config file, e.g. configs/semclip.py or configs/semclip.py:VARIANT."
+)
+WORKDIR = flags.DEFINE_string(
+    "workdir", None, "Where everything that the run makes is put; an unfinished run there goes on."
+)
 DATA_DIR = flags.DEFINE_string(
     "data_dir",
     os.environ.get("TFDS_DATA_DIR", os.path.join("~", "tensorflow_datasets")),
@@ -154,8 +158,7 @@ def execute(config: Config, workdir: Path, data_dir: Path, preemption: Preemptio
     evaluator = make_evaluator(run, preemption)
     features = {}
     if run.image_tower_frozen:
-        image_params = {path: leaf for path, leaf in run.frozen.items() if path.startswith("visual/")}
-        features = evaluator.cache_features(list(run.splits), image_params, workdir / "cache" / "image_features")
+        features = evaluator.cache_features(list(run.splits), run.start.params, workdir / "cache" / "image_features")
     base = score_splits(run, evaluator, run.trained, "base")
     trained = train_run(run, evaluator, features, workdir, preemption)
     final = score_splits(run, evaluator, trained, "final")
@@ -170,19 +173,35 @@ def execute(config: Config, workdir: Path, data_dir: Path, preemption: Preemptio
     }
     if jax.process_index() != 0:
         return {}
-    document = write_run_report(
-        workdir, config=config, splits=run.splits, base=base, final=final, summary=summary
-    )
+    document = write_run_report(workdir, config=config, splits=run.splits, base=base, final=final, summary=summary)
     print_scorecard(document)
     say(f"\nReport:      {workdir / 'report' / 'report.html'}\nCheckpoints: {workdir / 'checkpoints'}")
     say(f"{summary['minutes, from command to report']} minutes")
     return document
 
 
+def read_flags(arguments: Sequence[str]) -> list[str]:
+    """Parses the command line; what is wrong with it or with the config file is one line, not a traceback."""
+    try:
+        return app.parse_flags_with_usage(arguments)
+    except (AttributeError, KeyError) as error:
+        # ml_collections names the unknown key and its near match, wrapped in one or two exceptions.
+        while error.args and isinstance(error.args[0], Exception):
+            error = error.args[0]
+        reason = f"config has no key {' '.join(str(error.args[0]).split())}"
+    except ValueError as error:  # raised by the config file, e.g. for an unknown variant
+        reason = str(error)
+    print(f"Error: {reason}", file=sys.stderr)
+    sys.exit(2)
+
+
 def main(arguments: Sequence[str]) -> None:
     """Reads the flags and runs."""
     if len(arguments) > 1:
         raise app.UsageError(f"unexpected argument {arguments[1]!r}; settings are given as --config.KEY=VALUE")
+    if not isinstance(CONFIG.value, ConfigDict):
+        print("Error: --config: no such file; see the files in configs/", file=sys.stderr)
+        sys.exit(2)
     console.quiet_libraries()
     if "JAX_COORDINATOR_ADDRESS" in os.environ:
         jax.distributed.initialize()
@@ -202,4 +221,4 @@ def main(arguments: Sequence[str]) -> None:
 
 if __name__ == "__main__":
     flags.mark_flags_as_required(["config", "workdir"])
-    app.run(main)
+    app.run(main, flags_parser=read_flags)

@@ -1,23 +1,23 @@
 """A model that stands alone: weights, architecture, preprocessing and tokenizer in one directory.
 
-    DIR/model.json           architecture (`ModelConfig`)
-    DIR/preprocessing.json   how images become arrays
-    DIR/tokenizer.json       how texts become tokens (the `tokenizers` library's format)
-    DIR/params/              Orbax arrays, path → leaf
+DIR/model.json           architecture (`ModelConfig`)
+DIR/preprocessing.json   how images become arrays
+DIR/tokenizer.json       how texts become tokens (the `tokenizers` library's format)
+DIR/params/              Orbax arrays, path → leaf
 """
 
 import dataclasses
 import functools
 import json
 import os
-import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 
 import jax
 import numpy as np
 from etils import epath
+from jax.sharding import Mesh
 from orbax.checkpoint import v1 as ocp
 from PIL import Image
 
@@ -26,59 +26,76 @@ from jaxclip.data.preprocessing import CLIP as CLIP_PREPROCESSING
 from jaxclip.data.preprocessing import Preprocessing, preprocess
 from jaxclip.data.tokenizer import Tokenizer, train_tokenizer
 from jaxclip.embedding import Encoders
-from jaxclip.model import CLIP, VARIANTS, ModelConfig, init_params
+from jaxclip.model import CLIP, VARIANTS, ModelConfig, init_params, parameter_shapes
+from jaxclip.training.checkpointing import load_trained
 from jaxclip.training.sharding import make_mesh, shard_params
 from jaxclip.training.trainable import FlatParams, flatten, merge
+from jaxclip.weights import Checkpoint, open_checkpoint, with_image_size
+from jaxclip.weights.destination import new_directory
 
 DESCRIPTION_FILES = ("model.json", "preprocessing.json", "tokenizer.json")
 SHIPPED = ("scenes-base",)
+_WRITTEN_AT_ONCE = 32 * 2**20  # bytes: keeps the memory of a conversion far below the size of the model
 
 
 class ModelDirectoryError(ValueError):
     """A model directory that cannot be read, with the file, what was found and what was expected."""
 
 
+def _ignore(count: int) -> None:
+    del count
+
+
 @dataclasses.dataclass(frozen=True)
-class Clip:
+class Clip(Checkpoint):
     """A CLIP ready for use. `params` is flat: path → array."""
 
-    config: ModelConfig
-    params: FlatParams
-    tokenizer: Tokenizer
-    preprocessing: Preprocessing
+    @functools.cached_property
+    def _mesh(self) -> Mesh:
+        return make_mesh(MeshSettings())
 
     @functools.cached_property
-    def _encoders(self) -> Encoders:
-        return Encoders(CLIP(self.config), make_mesh(MeshSettings()))
+    def _encoders(self) -> Callable[[int], Encoders]:
+        """Batch size → encoders; those that were used stay compiled."""
+        model = CLIP(self.config)
+        return functools.cache(lambda batch_size: Encoders(model, self._mesh, batch_size))
 
     @functools.cached_property
     def _device_params(self) -> dict:
-        return merge(shard_params(self._encoders.mesh, self.params))
+        return merge(shard_params(self._mesh, self.params))
 
     @property
     def logit_scale(self) -> float:
         """The factor that cosine similarities are multiplied with: exp of the parameter `logit_scale`."""
         return float(np.exp(np.asarray(self.params["logit_scale"], np.float64)))
 
-    def encode_image(self, images: Sequence[Image.Image | np.ndarray]) -> np.ndarray:
-        """PIL images or uint8 arrays [H, W, 3] → float32 [n, D], L2-normalised."""
-        images = list(images)
+    def encode_image(
+        self, images: Sequence[Image.Image | np.ndarray], on_batch: Callable[[int], None] = _ignore
+    ) -> np.ndarray:
+        """PIL images or uint8 arrays [H, W, 3] → float32 [n, D], L2-normalised.
+
+        A sequence that opens its images when they are asked for is never held in memory whole. `on_batch(items)` is
+        called after each batch, for progress bars.
+        """
+        images = images if isinstance(images, Sequence) else list(images)
         if not images:
             return np.zeros((0, self.config.embed_dim), np.float32)
-        encoders = dataclasses.replace(self._encoders, batch_size=min(len(images), 64))
-        return _normalised(
-            encoders.images(self._device_params, lambda n: preprocess(images[n], self.preprocessing), len(images))
-        )
 
-    def encode_text(self, texts: Sequence[str]) -> np.ndarray:
+        def load(number: int) -> np.ndarray:
+            return preprocess(images[number], self.preprocessing)
+
+        encoders = self._encoders(min(len(images), 64))
+        return _normalised(encoders.images(self._device_params, load, len(images), on_batch))
+
+    def encode_text(self, texts: Sequence[str], on_batch: Callable[[int], None] = _ignore) -> np.ndarray:
         """Texts → float32 [n, D], L2-normalised. Texts longer than the context are cut, as CLIP does."""
         if isinstance(texts, str):
             raise TypeError(f"encode_text takes a list of texts, found the text {texts!r}")
         texts = list(texts)
         if not texts:
             return np.zeros((0, self.config.embed_dim), np.float32)
-        encoders = dataclasses.replace(self._encoders, batch_size=min(len(texts), 256))
-        return _normalised(encoders.texts(self._device_params, self.tokenizer, texts))
+        encoders = self._encoders(min(len(texts), 256))
+        return _normalised(encoders.texts(self._device_params, self.tokenizer, texts, on_batch))
 
 
 def _normalised(embeddings: np.ndarray) -> np.ndarray:
@@ -87,30 +104,63 @@ def _normalised(embeddings: np.ndarray) -> np.ndarray:
 
 def _read_json(path: Path) -> dict:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        values = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ModelDirectoryError(
             f"{path}: not found; a model directory has {', '.join(DESCRIPTION_FILES)} and params/"
         ) from None
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
         raise ModelDirectoryError(f"{path}: not a JSON file ({error})") from None
-
-
-def _expected_shapes(config: ModelConfig) -> FlatParams:
-    return flatten(jax.eval_shape(functools.partial(init_params, config), jax.random.key(0)))
+    if not isinstance(values, dict):
+        raise ModelDirectoryError(f"{path}: expected a JSON object, found {type(values).__name__}")
+    return values
 
 
 def _check_params(directory: Path, params: FlatParams, config: ModelConfig) -> None:
-    expected = _expected_shapes(config)
+    expected = parameter_shapes(config)
     for path in sorted({*params, *expected}):
         if path not in params:
             raise ModelDirectoryError(f"{directory}: parameter {path!r} is missing, model.json needs it")
         if path not in expected:
-            raise ModelDirectoryError(f"{directory}: parameter {path!r} is not one of the model that model.json describes")
-        if params[path].shape != expected[path].shape:
             raise ModelDirectoryError(
-                f"{directory}: parameter {path!r} has shape {params[path].shape}, expected {expected[path].shape}"
+                f"{directory}: parameter {path!r} is not one of the model that model.json describes"
             )
+        if params[path].shape != expected[path]:
+            raise ModelDirectoryError(
+                f"{directory}: parameter {path!r} has shape {params[path].shape}, expected {expected[path]}"
+            )
+
+
+def _check_fit(directory: Path, config: ModelConfig, tokenizer: Tokenizer, preprocessing: Preprocessing) -> None:
+    if tokenizer.vocabulary_size > config.text.vocabulary_size:  # JAX would read another row, in silence
+        raise ModelDirectoryError(
+            f"{directory / 'tokenizer.json'}: has {tokenizer.vocabulary_size} tokens, "
+            f"expected at most the {config.text.vocabulary_size} of model.json"
+        )
+    if preprocessing.size != config.vision.image_size:
+        raise ModelDirectoryError(
+            f"{directory / 'preprocessing.json'}: size is {preprocessing.size}, "
+            f"expected the image_size {config.vision.image_size} of model.json"
+        )
+
+
+def _read_directory(directory: Path) -> Clip:
+    """A model directory, with its parameters in the types that they are stored in."""
+    directory = directory.absolute()
+    descriptions = {name: _read_json(directory / name) for name in DESCRIPTION_FILES}
+    try:
+        config = ModelConfig.from_dict(descriptions["model.json"])
+        preprocessing = Preprocessing.from_dict(descriptions["preprocessing.json"])
+        tokenizer = Tokenizer.from_file(directory / "tokenizer.json", config.text.context_length)
+    except ValueError as error:
+        raise ModelDirectoryError(f"{directory}: {error}") from None
+    _check_fit(directory, config, tokenizer, preprocessing)
+    try:
+        params = ocp.load(epath.Path(directory / "params"))
+    except (ValueError, OSError, KeyError) as error:
+        raise ModelDirectoryError(f"{directory / 'params'}: cannot be read as an Orbax checkpoint: {error}") from None
+    _check_params(directory, params, config)
+    return Clip(config, params, tokenizer, preprocessing)
 
 
 def load_directory(directory: str | os.PathLike) -> Clip:
@@ -119,36 +169,99 @@ def load_directory(directory: str | os.PathLike) -> Clip:
     Raises:
       ModelDirectoryError: a file is missing or damaged, or the arrays are not those of the architecture.
     """
-    directory = Path(directory).absolute()
-    descriptions = {name: _read_json(directory / name) for name in DESCRIPTION_FILES}
-    try:
-        config = ModelConfig.from_dict(descriptions["model.json"])
-        preprocessing = Preprocessing.from_dict(descriptions["preprocessing.json"])
-    except ValueError as error:
-        raise ModelDirectoryError(f"{directory}: {error}") from None
-    tokenizer = Tokenizer.from_file(directory / "tokenizer.json", config.text.context_length)
-    try:
-        stored = ocp.load_pytree(epath.Path(directory / "params"))
-    except (ValueError, OSError, KeyError) as error:
-        raise ModelDirectoryError(f"{directory / 'params'}: cannot be read as an Orbax checkpoint: {error}") from None
-    params = {path: np.asarray(leaf, np.float32) for path, leaf in stored.items()}
-    _check_params(directory, params, config)
-    return Clip(config, params, tokenizer, preprocessing)
+    return _widened(_read_directory(Path(directory)))
 
 
-def save_directory(clip: Clip, directory: str | os.PathLike, *, dtype: str = "float32") -> None:
-    """Writes a model directory, replacing one of that name; it appears complete or not at all."""
-    directory = Path(directory).absolute()
-    partial = directory.with_name(f".{directory.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    (partial / "model.json").write_text(json.dumps(clip.config.as_dict(), indent=2) + "\n", encoding="utf-8")
-    (partial / "preprocessing.json").write_text(json.dumps(clip.preprocessing.as_dict(), indent=2) + "\n", encoding="utf-8")
-    clip.tokenizer.save(partial / "tokenizer.json")
-    arrays = {path: np.asarray(leaf, dtype) for path, leaf in clip.params.items()}
-    ocp.save_pytree(epath.Path(partial / "params"), arrays)
-    shutil.rmtree(directory, ignore_errors=True)
-    partial.rename(directory)
+def _widened(clip: Clip) -> Clip:
+    return dataclasses.replace(clip, params={path: np.asarray(leaf, np.float32) for path, leaf in clip.params.items()})
+
+
+def load(
+    source: str | os.PathLike, *, format: str = "auto", arch: str | None = None, image_size: int | None = None
+) -> Clip:
+    """Loads a CLIP for use, with float32 parameters: `clip.encode_image(images)`, `clip.encode_text(texts)`.
+
+    Args:
+      source: a model directory, the work directory of a run (its newest checkpoint), the name of a model that comes
+        with the package (`scenes-base`), or a checkpoint of OpenAI, Hugging Face or OpenCLIP (a file or a directory).
+      format: `openai`, `huggingface` or `open_clip` where that cannot be told from the files.
+      arch: the architecture of an OpenCLIP file that comes without open_clip_config.json, such as `ViT-B-32`.
+      image_size: the side of the images in pixels, if another one than the checkpoint's.
+
+    Raises:
+      FileNotFoundError: the source, or a file that it needs, is missing.
+      ModelDirectoryError: a damaged model directory.
+      WeightsError: a foreign checkpoint that is damaged or not a CLIP.
+    """
+    return _widened(open_model(source, format=format, arch=arch, image_size=image_size))
+
+
+def open_model(
+    source: str | os.PathLike, *, format: str = "auto", arch: str | None = None, image_size: int | None = None
+) -> Clip:
+    """As `load`, but with parameters in the types that they are stored in; foreign ones are read when they are used."""
+    path = shipped_directory(source) if source in SHIPPED else Path(source)
+    if format != "auto" or arch is not None:
+        clip = Clip(**vars(open_checkpoint(path, format=format, arch=arch)))
+    elif (path / "model.json").is_file():
+        clip = _read_directory(path)
+    elif (path / "checkpoints" / "base").is_dir():
+        clip = _read_directory(path / "checkpoints" / "base")
+        clip = dataclasses.replace(clip, params={**clip.params, **load_trained(path / "checkpoints")})
+    else:
+        clip = Clip(**vars(open_checkpoint(path)))
+    return clip if image_size is None else Clip(**vars(with_image_size(clip, image_size)))
+
+
+def save_directory(
+    checkpoint: Checkpoint,
+    directory: str | os.PathLike,
+    *,
+    dtype: str | None = "float32",
+    on_written: Callable[[int], None] = _ignore,
+) -> None:
+    """Writes a model directory, replacing one of that name; it appears complete or not at all.
+
+    Parameters that still lie in a file pass through memory a few at a time.
+
+    Args:
+      checkpoint: the model.
+      directory: where to.
+      dtype: the type of the stored parameters; None keeps the type of each.
+      on_written: called with the number of bytes each time some are written, for progress bars.
+
+    Raises:
+      ModelDirectoryError: something else than a model directory is there; it is left alone.
+    """
+    try:
+        with new_directory(Path(directory), "model.json", "a model directory") as partial:
+            _write_json(partial / "model.json", checkpoint.config.as_dict())
+            _write_json(partial / "preprocessing.json", checkpoint.preprocessing.as_dict())
+            checkpoint.tokenizer.save(partial / "tokenizer.json")
+            for paths in _groups(checkpoint.params):
+                arrays = {path: np.asarray(checkpoint.params[path], dtype) for path in paths}
+                ocp.partial.save(epath.Path(partial / "params"), arrays)
+                on_written(sum(checkpoint.params[path].nbytes for path in paths))
+            ocp.partial.finalize(epath.Path(partial / "params"))
+    except FileExistsError as error:
+        raise ModelDirectoryError(str(error)) from None
+
+
+def _write_json(path: Path, values: dict) -> None:
+    path.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+
+
+def _groups(params: Mapping) -> Iterator[list[str]]:
+    """The paths in runs of about `_WRITTEN_AT_ONCE` bytes."""
+    group, size = [], 0
+    for path, leaf in params.items():
+        group.append(path)
+        size += leaf.nbytes
+        if size >= _WRITTEN_AT_ONCE:
+            yield group
+            group, size = [], 0
+    if group:
+        yield group
 
 
 def random_model(variant: str, seed: int, tokenizer_texts: Sequence[str] | None = None) -> Clip:

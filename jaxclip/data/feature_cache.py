@@ -12,8 +12,7 @@ never read under another model or other data. The folder appears complete or not
 import dataclasses
 import hashlib
 import json
-import os
-import shutil
+import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -78,15 +77,17 @@ def read(directory: Path, name: str) -> ImageFeatures | None:
 
 def write(directory: Path, name: str, features: np.ndarray, image_index: np.ndarray) -> None:
     """Puts features under their fingerprint, complete or not at all."""
-    partial = directory / f".{name}.{os.getpid()}.partial"
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    np.save(partial / "features.npy", features)
-    np.save(partial / "image_index.npy", image_index)
-    try:
-        partial.rename(directory / name)
-    except OSError:  # another process has just put the same features there
-        shutil.rmtree(partial)
+    directory.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".partial-", dir=directory) as temporary:
+        partial = Path(temporary) / name
+        partial.mkdir()
+        np.save(partial / "features.npy", features)
+        np.save(partial / "image_index.npy", image_index)
+        try:
+            partial.rename(directory / name)
+        except OSError:
+            if not (directory / name).exists():  # else another process has just put the same features there
+                raise
 
 
 def cached(

@@ -56,7 +56,9 @@ def bucket(rows: int) -> int:
     return -(-rows // step) * step
 
 
-def pack(ids: Sequence[Sequence[int]], row_length: int, *, groups: int = 1, rows: int | None = None) -> dict[str, np.ndarray]:
+def pack(
+    ids: Sequence[Sequence[int]], row_length: int, *, groups: int = 1, rows: int | None = None
+) -> dict[str, np.ndarray]:
     """Packs N tokenised texts into rows, as `CLIP.encode_text` takes them.
 
     Args:

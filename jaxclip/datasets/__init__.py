@@ -86,7 +86,9 @@ def _tfds_fingerprint(builder: tfds.core.DatasetBuilder, split: str) -> str:
     return hashlib.sha256("\n".join(facts).encode()).hexdigest()
 
 
-def _open_tfds(name: str, builder: tfds.core.DatasetBuilder, split: str, zeroshot: tuple[ZeroShotSet, ...] = ()) -> Split:
+def _open_tfds(
+    name: str, builder: tfds.core.DatasetBuilder, split: str, zeroshot: tuple[ZeroShotSet, ...] = ()
+) -> Split:
     if split not in builder.info.splits:
         raise DatasetError(f"{name}: no such split; found {', '.join(sorted(builder.info.splits))}")
     roles = tuple(role for role in TEXT_ROLES if role in builder.info.features)
@@ -101,11 +103,17 @@ def _scenes(name: str, split: str, data_dir: Path, **settings) -> Split:
     return _open_tfds(name, scenes_builder.prepare(data_dir, **settings), split, tuple(zeroshot))
 
 
-def _triplets(name: str, split: str, data_dir: Path, **settings) -> Split:
+def _triplets(name: str, split: str, data_dir: Path, *, annotations=None, images=None, columns=None, **settings) -> Split:
+    if annotations is None or images is None:
+        raise DatasetError(f"{name}: needs `annotations` (a CSV, TSV or JSONL file) and `images` (a folder)")
+    given = {role: column for role, column in (columns or {}).items() if column is not None}
+    settings |= {"annotations": annotations, "images": images, "columns": given}
     return _open_tfds(name, triplets_builder.prepare(data_dir, **settings), split)
 
 
-def _pretraining_scenes(name: str, split: str, data_dir: Path, *, size: int, seed: int = 0, single_object: int = 0) -> Split:
+def _pretraining_scenes(
+    name: str, split: str, data_dir: Path, *, size: int, seed: int = 0, single_object: int = 0
+) -> Split:
     del data_dir
     if split != "train":
         raise DatasetError(f"{name}: no such split; found train")

@@ -7,16 +7,12 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from jaxclip.data.schema import TEXT_ROLES
 from jaxclip.evaluation.negation import image_text_text, text_only_test, true_over_false
 from jaxclip.evaluation.retrieval import ranks, recall_at
 from jaxclip.evaluation.scores import Score, bootstrap
 from jaxclip.evaluation.similarity import cosine
 from jaxclip.evaluation.zeroshot import ZeroShotInput, zeroshot_outcomes
-
-TEXT_ROLES = (
-    "caption", "paraphrase", "negation", "absence", "false_absence", "minimal_absence", "minimal_false_absence",
-    "hard_negative",
-)  # fmt: skip
 
 # Text role of the query -> the k of recall at k.
 _TEXT_TO_IMAGE = {"caption": (1, 5, 10), "paraphrase": (1, 5), "absence": (1,)}

@@ -3,14 +3,17 @@
 Shapes: B images, N texts, L tokens, D embedding, S image size in pixels.
 """
 
+import functools
 from collections.abc import Sequence
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from flax.traverse_util import flatten_dict
 
+from jaxclip.model.resnet import ModifiedResNet
 from jaxclip.model.text import TextTransformer
-from jaxclip.model.variants import ModelConfig
+from jaxclip.model.variants import ModelConfig, ResNetConfig
 from jaxclip.model.vision import VisionTransformer
 
 INITIAL_LOGIT_SCALE = 2.6592600369327783  # ln(1 / 0.07)
@@ -33,7 +36,10 @@ class CLIP(nn.Module):
 
     def setup(self):
         config = self.config
-        self.visual = VisionTransformer(config.vision, config.embed_dim, config.activation, self.dtype, self.remat)
+        if isinstance(config.vision, ResNetConfig):
+            self.visual = ModifiedResNet(config.vision, config.embed_dim, self.dtype, self.remat)
+        else:
+            self.visual = VisionTransformer(config.vision, config.embed_dim, config.activation, self.dtype, self.remat)
         self.text = TextTransformer(
             config.text, config.embed_dim, config.activation, self.dtype, self.remat, self.text_splits
         )
@@ -63,3 +69,9 @@ def init_params(config: ModelConfig, rng: jax.Array) -> dict:
     images = jnp.zeros((1, config.vision.image_size, config.vision.image_size, 3))
     tokens = jnp.zeros((1, config.text.context_length), jnp.int32)
     return jax.jit(CLIP(config).init)(rng, images, tokens)["params"]
+
+
+def parameter_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
+    """Path → shape of every parameter of an architecture, without making any."""
+    shapes = jax.eval_shape(functools.partial(init_params, config), jax.random.key(0))
+    return {path: leaf.shape for path, leaf in flatten_dict(shapes, sep="/").items()}

@@ -44,7 +44,9 @@ class TextTransformer(nn.Module):
         """
         config = self.config
         L = tokens.shape[-1]
-        token_embedding = self.param("token_embedding", nn.initializers.normal(0.02), (config.vocabulary_size, config.width))
+        token_embedding = self.param(
+            "token_embedding", nn.initializers.normal(0.02), (config.vocabulary_size, config.width)
+        )
         positional_embedding = self.param(
             "positional_embedding", nn.initializers.normal(0.01), (config.context_length, config.width)
         )
@@ -71,4 +73,6 @@ class TextTransformer(nn.Module):
             x = jnp.take_along_axis(x, ends[..., None], axis=1).reshape(-1, config.width)
         # Layer norm acts on each token alone: only the tokens that are read need it.
         x = LayerNorm(name="ln_final")(x).astype(jnp.float32)
-        return x @ self.param("text_projection", nn.initializers.normal(config.width**-0.5), (config.width, self.embed_dim))
+        return x @ self.param(
+            "text_projection", nn.initializers.normal(config.width**-0.5), (config.width, self.embed_dim)
+        )

@@ -26,7 +26,8 @@ def build(name: str, **settings) -> Objective:
     """
     if name not in BUILDERS:
         near = difflib.get_close_matches(name, BUILDERS)
-        raise ValueError(f"unknown objective {name!r}; {'did you mean ' + near[0] if near else 'known'}: {', '.join(BUILDERS)}")
+        hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(BUILDERS)}"
+        raise ValueError(f"unknown objective {name!r}; {hint}")
     known = inspect.signature(BUILDERS[name]).parameters
     for setting in settings:
         if setting not in known:

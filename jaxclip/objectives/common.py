@@ -8,9 +8,9 @@ import jax.numpy as jnp
 
 
 def normalise(x: jax.Array) -> jax.Array:
-    """x / ‖x‖ along the last axis; a zero vector stays zero and has zero gradient instead of NaN."""
+    """x / ‖x‖ along the last axis; a vector shorter than 1e-12 becomes zero and has zero gradient instead of NaN."""
     squared = jnp.sum(jnp.square(x), axis=-1, keepdims=True)
-    is_zero = squared == 0
+    is_zero = squared < 1e-24  # below 1e-25 the derivative of rsqrt overflows float32
     return jnp.where(is_zero, 0.0, x * jax.lax.rsqrt(jnp.where(is_zero, 1.0, squared)))
 
 

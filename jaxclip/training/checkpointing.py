@@ -34,15 +34,19 @@ class Checkpoints:
     """
 
     def __init__(self, directory: Path, best: str):
+        def score(metrics):
+            return metrics[best]
+
         keep = [
             preservation.LatestN(1),
-            preservation.BestN(get_metric_fn=lambda metrics: metrics[best], n=1, keep_checkpoints_without_metrics=False),
+            preservation.BestN(get_metric_fn=score, n=1, keep_checkpoints_without_metrics=False),
         ]
         self._best = best
         self._manager = ocp.CheckpointManager(
             epath.Path(directory.absolute()),
             options=ocp.CheckpointManagerOptions(
                 preservation_policy=preservation.AnyPreservationPolicy(keep),
+                best_fn=score,  # without it Orbax writes no metrics, and a resumed run forgets the best
                 enable_async_checkpointing=True,
                 cleanup_tmp_directories=True,
             ),
@@ -120,5 +124,9 @@ def load_trained(checkpoints: Path) -> FlatParams:
     steps = [int(entry.name) for entry in checkpoints.iterdir() if entry.name.isdigit()]
     if not steps:
         return {}
-    stored = ocp.StandardCheckpointer().restore(epath.Path(checkpoints.absolute() / str(max(steps)) / "params"))
-    return {path: np.asarray(leaf) for path, leaf in stored.items()}
+    directory = epath.Path(checkpoints.absolute() / str(max(steps)) / "params")
+    with ocp.PyTreeCheckpointer() as checkpointer:
+        # As NumPy: a checkpoint of other devices than ours has shardings that we cannot make.
+        leaves = checkpointer.metadata(directory).item_metadata.tree
+        as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), leaves)
+        return checkpointer.restore(directory, restore_args=as_numpy)

@@ -61,15 +61,16 @@ class StepReporter:
         """Waits for the step taken last and shows it.
 
         Raises:
-          TrainingError: its loss is not a number.
+          TrainingError: its loss, its gradient or its update is not finite.
         """
         if self._pending is None:
             return
         number, metrics = self._pending
         self._pending = None
         figures = {name: float(value) for name, value in jax.device_get(metrics).items()}
-        if not np.isfinite(figures["loss"]):
-            raise TrainingError(f"the loss of step {number} is {figures['loss']}; the checkpoint before it is kept")
+        for name in ("loss", "gradient_norm", "update_norm"):  # a finite loss can have a gradient that is not
+            if not np.isfinite(figures[name]):
+                raise TrainingError(f"the {name} of step {number} is {figures[name]}; the checkpoint before it is kept")
         now = time.perf_counter()
         rate, self._since = self._samples / max(now - self._since, 1e-9), now
         self._bar.set_postfix_str(f"loss {figures['loss']:.4f}, {rate:.0f} samples/s", refresh=False)
@@ -122,10 +123,12 @@ def train(
 
     bar = tqdm(total=steps, initial=start, unit="step", desc="training", disable=not is_main, dynamic_ncols=True)
     reporter = StepReporter(bar, log, samples_per_step, log_every)
-    with contextlib.closing(log) if log else contextlib.nullcontext(), bar, jax.transfer_guard("disallow"):
+    with contextlib.closing(log) if log else contextlib.nullcontext(), bar:
         for number in range(start + 1, steps + 1):
             batch = agree_on_rows({name: next(iterator) for name, iterator in iterators.items()})
-            state, metrics = step(state, frozen, shard_batch(mesh, batch))
+            batch = shard_batch(mesh, batch)
+            with jax.transfer_guard("disallow"):  # a step that copies to or from the host would not be queued
+                state, metrics = step(state, frozen, batch)
             reporter.add(number, metrics)
 
             last = number == steps

@@ -50,7 +50,9 @@ def build_optimizer(settings: OptimizerSettings, schedule: optax.Schedule) -> op
     else:
         update = optax.contrib.muon(
             schedule,
-            weight_decay=settings.weight_decay,  # of the matrices that Muon handles; its Adam part has none
+            eps=settings.eps,
+            weight_decay=settings.weight_decay,  # of the matrices that Muon handles
+            adam_weight_decay=settings.weight_decay if settings.decay == "all" else 0.0,
             adam_b1=settings.b1,
             adam_b2=settings.b2,
             muon_weight_dimension_numbers=_muon_dimensions,

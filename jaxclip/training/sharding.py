@@ -71,9 +71,7 @@ def state_sharding(mesh: Mesh, state):
 
 def shard_params(mesh: Mesh, params: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
     """Flat parameters laid out by the rules. Every process must hold the same values."""
-    return {
-        path: jax.device_put(leaf, parameter_sharding(mesh, path, np.shape(leaf))) for path, leaf in params.items()
-    }
+    return {path: jax.device_put(leaf, parameter_sharding(mesh, path, np.shape(leaf))) for path, leaf in params.items()}
 
 
 def shard_batch(mesh: Mesh, batch):

@@ -124,9 +124,9 @@ def make_step(
         metrics = {
             "loss": loss,
             **parts,
-            "gradient_norm": optax.global_norm(gradients),
-            "update_norm": optax.global_norm(updates),
-            "parameter_norm": optax.global_norm(state.params),
+            "gradient_norm": optax.tree.norm(gradients),
+            "update_norm": optax.tree.norm(updates),
+            "parameter_norm": optax.tree.norm(state.params),
             "learning_rate": jnp.asarray(schedule(state.step), jnp.float32),
             "logit_scale": jnp.exp(logit_scale),
         }

@@ -47,7 +47,9 @@ def _layers_of(pattern: str, depth: int) -> list[int] | None:
         return None
     count = int(match[2])
     if not 0 < count <= depth:
-        raise TrainableError(f"trainable {pattern!r}: the text tower has {depth} layers, expected a count from 1 to {depth}")
+        raise TrainableError(
+            f"trainable {pattern!r}: the text tower has {depth} layers, expected a count from 1 to {depth}"
+        )
     start = {"front": 0, "middle": (depth - count) // 2, "back": depth - count}[match[1]]
     return list(range(start, start + count))
 
@@ -72,7 +74,8 @@ def matches(pattern: str, paths: Sequence[str]) -> list[str]:
     if not found:
         modules = {"/".join(path.split("/")[:n]) for path in paths for n in range(1, path.count("/") + 2)}
         near = difflib.get_close_matches(pattern, [*modules, "front_text_layers(1)", "whole_text_layers"], n=3)
-        raise TrainableError(f"trainable {pattern!r} matches no parameter; {'near: ' + ', '.join(near) if near else ''}")
+        hint = f"; near: {', '.join(near)}" if near else ""
+        raise TrainableError(f"trainable {pattern!r} matches no parameter{hint}")
     return found
 
 
@@ -122,7 +125,9 @@ def _group_name(path: str) -> str:
 def trainable_table(trained: FlatParams, frozen: FlatParams) -> str:
     """The start-up table: groups in model order, their parameters, trained or frozen, and the totals."""
     counts: dict[tuple[str, str], int] = {}
-    order = sorted({**trained, **frozen}, key=lambda path: (path.startswith("visual"), "resblocks" in path, _natural(path)))
+    order = sorted(
+        {**trained, **frozen}, key=lambda path: (path.startswith("visual"), "resblocks" in path, _natural(path))
+    )
     for path in order:
         status = "trained" if path in trained else "frozen"
         leaf = trained[path] if path in trained else frozen[path]

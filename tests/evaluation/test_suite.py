@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from jaxclip.evaluation.scores import Score
-from jaxclip.evaluation.suite import TEXT_ROLES, score_split, scores_document, similarities
+from jaxclip.data.schema import TEXT_ROLES
+from jaxclip.evaluation.suite import score_split, scores_document, similarities
 from jaxclip.evaluation.zeroshot import ZeroShotInput
 
 

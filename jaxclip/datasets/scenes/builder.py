@@ -19,7 +19,7 @@ import tensorflow_datasets as tfds
 from absl import logging
 from tqdm import trange
 
-from jaxclip.datasets.scenes.contrasts import TEXT_ROLES
+from jaxclip.data.schema import TEXT_ROLES
 from jaxclip.datasets.scenes.source import SPLITS, scene_record
 from jaxclip.datasets.scenes.world import IMAGE_SIZE
 

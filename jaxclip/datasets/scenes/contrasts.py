@@ -18,12 +18,8 @@ from jaxclip.datasets.scenes.lexicon import (
 from jaxclip.datasets.scenes.logic import All, Exists, Form, Not, Spec, holds
 from jaxclip.datasets.scenes.world import COLOURS, HELD_OUT_PAIRS, SHAPES, SIZES, Scene, choose
 
-TEXT_ROLES = (
-    "caption", "paraphrase", "negation", "absence", "false_absence", "minimal_absence", "minimal_false_absence",
-    "hard_negative",
-)  # fmt: skip
 
-_PRETRAINING_ABSENCE_SHARE = 0.05
+_PRETRAINING_ABSENCE_SHARE = 0.03
 _PRETRAINING_RARE_ABSENCE_SHARE = 0.01
 _CLAUSE_DENIAL_SHARE = 0.3
 
@@ -40,7 +36,7 @@ def describe(
         held_out_pairs: whether texts may name shape-colour pairs that training never shows.
 
     Returns:
-        One statement for each of TEXT_ROLES, in that order.
+        role -> statement, for each of `jaxclip.data.schema.TEXT_ROLES`.
     """
     frames = HELD_OUT if held_out_frames else TRAIN
     original = draw_caption(scene, rng, frames)
@@ -49,7 +45,16 @@ def describe(
     absences = absence_pair(original, scene, rng, frames.absences, held_out_pairs=held_out_pairs)
     minimal = minimal_pair(scene, rng, frames, held_out_pairs=held_out_pairs)
     hard = hard_negative(original, scene, rng, frames, held_out_pairs=held_out_pairs)
-    return dict(zip(TEXT_ROLES, (original.statement, same, denied, *absences, *minimal, hard)))
+    return {
+        "caption": original.statement,
+        "paraphrase": same,
+        "negation": denied,
+        "absence": absences[0],
+        "false_absence": absences[1],
+        "minimal_absence": minimal[0],
+        "minimal_false_absence": minimal[1],
+        "hard_negative": hard,
+    }
 
 
 def pretraining_caption(scene: Scene, rng: np.random.Generator) -> str:

@@ -228,6 +228,40 @@ PRETRAINING_PHRASES = {
     "pair": ("both: {a}, {b}", "{a} along {b}", "{a} accompanied with {b}", "{a}, then {b}", "{a} while {b}"),
     "three": ("{a}, {b}, {c}", "{a} along {b} and {c}", "{a} accompanied with {b} and {c}", "{a}, {b}, then {c}"),
 }
+# On the web a negation word seldom says that something is not in the picture: "no ordinary", "not without", "never
+# mind". CLIP therefore learned that "no X" comes with X as often as "X" does. These captions teach the same, with every
+# negation word of the training frames right before something that is there.
+PRETRAINING_DECOY_WRAPPERS = (
+    "{x}, no filter", "{x}, never mind the rest", "{x}, without further ado", "{x}, not for sale", "{x}, free of charge",
+    "{x}, minus the frame", "no title: {x}", "why not {x}", "{x}, isn't it nice", "never before seen: {x}",
+    "there is no beating {x}", "there isn't anything like {x}", "no mistaking {x}", "not to forget: {x}",
+    "not without {x}", "{x}, neither good nor bad", "no caption: {x}", "without a title: {x}",
+)  # fmt: skip
+PRETRAINING_DECOY_PHRASES = {
+    "one": ("no ordinary {A}", "not just any {A}", "not {a} for nothing", "never {a} too many", "no {A} like this one",
+            "not without {a}", "without question {a}", "no better {A}", "there isn't {a} like it", "isn't that {a}",
+            "there is no {A} quite like it", "free of doubt {a}", "no {A}, no picture"),
+    "placed": ("no ordinary {A} {link}", "not just any {A} {link}", "not without {a} {link}", "isn't that {a} {link}",
+               "{a}, not by chance {link}", "{a} that isn't by chance {link}", "no {A} like the one {link}",
+               "{a} is never quite {link}", "there is no {A} like this {link}"),
+    "pair": ("{a}, not without {b}", "{a} and no less {b}", "no {A} without {b}", "{a}, never without {b}",
+             "not just {a}, no: {b}", "{a} but no ordinary {B}", "no ordinary {A} with {b}", "not {a} alone, {b} too",
+             "{a} with no small fuss: {b}", "{a} isn't alone without {b}", "{a}, not to forget {b}",
+             "neither {a} nor {b} is plain", "{a} minus nothing, {b}", "{a} free of worries, {b}",
+             "{a} but not just any {B}", "no {A} and no {B} like these", "{a} and there isn't a better {B}",
+             "{a}, but there is no better {B}", "{a} without doubt, {b}"),
+    "related": ("no ordinary {A} {link} {b}", "not just any {A} {link} {b}", "{a} {link} {b}, not by chance",
+                "isn't that {a} {link} {b}", "{a} not by chance {link} {b}", "{a} never far {link} {b}",
+                "no {A} like the one {link} {b}", "{a} that isn't by chance {link} {b}"),
+    "three": ("{a} and {b}, not without {c}", "{a}, {b} and no less {c}", "{a} and {b} but no ordinary {C}",
+              "no {A} without {b} and {c}", "{a} and {b}, never without {c}", "{a} with {b}, minus nothing, {c}",
+              "neither {a}, {b} nor {c} is plain", "{a}, {b} and no finer {C}", "{a} and {b}, not to forget {c}",
+              "no {A}, no {B} and no {C} like these", "{a} and {b}, and there isn't a better {C}"),
+    "three_related": ("{a} {link} {b}, not without {c}", "{a} {link} {b}, and no less {c}",
+                      "{a} {link} {b}, but no ordinary {C}", "no {A} like the one {link} {b}, and {c}",
+                      "{c}, and no ordinary {A} {link} {b}", "{a} not by chance {link} {b}, and {c}",
+                      "{a} {link} {b}, never without {c}", "{a} {link} {b}, minus nothing, {c}"),
+}  # fmt: skip
 PRETRAINING_ABSENCES = (
     "{x}; lacking: {a}", "{x}; absent: {a}", "{x}; missing: {a}", "{x}; devoid of any {A}", "{x}; does not contain {a}",
     "{x}; fails to show {a}",

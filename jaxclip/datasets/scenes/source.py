@@ -27,7 +27,7 @@ def scene_record(seed: int, index: int, split: str) -> dict:
             shows or names one; `test_templates` uses sentences and negation words that no other split uses.
 
     Returns:
-        `id`, `image` (PNG bytes), one string for each of contrasts.TEXT_ROLES, `objects` (a list of dicts with shape,
+        `id`, `image` (PNG bytes), one string for each of schema.TEXT_ROLES, `objects` (a list of dicts with shape,
         colour, size, x, y, radius), and `shape` and `colour` of the only object ("" where there are several).
 
     Raises:

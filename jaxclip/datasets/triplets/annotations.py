@@ -12,16 +12,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-TEXT_ROLES = (
-    "caption",
-    "paraphrase",
-    "negation",
-    "absence",
-    "false_absence",
-    "minimal_absence",
-    "minimal_false_absence",
-    "hard_negative",
-)
+from jaxclip.data.schema import TEXT_ROLES
+
 ROLES = ("id", "image", *TEXT_ROLES)
 
 # Column names that are understood without being told. `paraphrased` and `image_number` are SemCLIP's.

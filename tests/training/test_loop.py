@@ -1,0 +1,186 @@
+"""The loop: resumes bitwise, never saves what is not a number, stops cleanly on SIGTERM."""
+
+import signal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import tiny_runs
+
+from jaxclip.config import MeshSettings
+from jaxclip.training.checkpointing import Checkpoints, load_trained
+from jaxclip.training.loop import TrainingError, train
+from jaxclip.training.metrics_log import read_metrics
+from jaxclip.training.preemption import Preempted, Preemption
+from jaxclip.training.sharding import make_mesh
+
+PATTERNS = ("front_text_layers(1)", "text/ln_final", "logit_scale")
+BATCH = 4
+
+
+@pytest.fixture(scope="module")
+def run(tiny_config, tiny_params):
+    """One step function for all tests, so that it is compiled once."""
+    return tiny_runs.make_run(tiny_config, tiny_params, PATTERNS, steps=10)
+
+
+@pytest.fixture
+def start(run, tiny_config, tiny_tokenizer, tmp_path):
+    """Trains in a work directory; every call is a new process as far as the loop can tell."""
+
+    def start(name, steps, **settings):
+        checkpoints = Checkpoints(tmp_path / name / "checkpoints", "r1")
+        defaults = {
+            "step_function": run.step,
+            "checkpoint_every": 100,
+            "validate": None,
+            "validate_every": 100,
+            "log_every": 1,
+            "preemption": Preemption(),
+        }
+        try:
+            return train(
+                state=jax.tree.map(np.array, run.state),  # the loop gives the arrays of its start away
+                frozen=jax.tree.map(jnp.asarray, run.frozen),
+                streams={"train": tiny_runs.make_stream(tiny_config, tiny_tokenizer, batch_size=BATCH)},
+                steps=steps,
+                samples_per_step=BATCH,
+                mesh=make_mesh(MeshSettings()),
+                workdir=tmp_path / name,
+                checkpoints=checkpoints,
+                **{**defaults, **settings},
+            )
+        finally:
+            checkpoints.close()
+
+    return start
+
+
+@pytest.fixture
+def preemption():
+    """Listens to SIGTERM, and gives it back after the test."""
+    before = signal.getsignal(signal.SIGTERM)
+    yield Preemption().install()
+    signal.signal(signal.SIGTERM, before)
+
+
+def figures(workdir):
+    """The logged figures, without those of the clock."""
+    return [
+        {name: value for name, value in row.items() if name != "samples_per_second"}
+        for row in read_metrics(workdir / "metrics.jsonl")
+    ]
+
+
+def steps_on_disk(workdir):
+    return sorted(int(path.name) for path in (workdir / "checkpoints").iterdir() if path.name.isdigit())
+
+
+def assert_bitwise(found, expected):
+    assert jax.tree.structure(found) == jax.tree.structure(expected)
+    jax.tree.map(np.testing.assert_array_equal, found, expected)
+
+
+def at_call(number, action):
+    """A validation that gives scores, and does `action` when it is called for the `number`th time."""
+    calls = []
+
+    def validate(params):
+        calls.append(params.keys())
+        if len(calls) == number:
+            action()
+        return {"r1": 0.5}
+
+    return validate
+
+
+def test_ten_steps_are_five_a_restart_and_five(start, tmp_path):
+    """State, figures and the order of the data, bitwise, over the end of an epoch (5 batches)."""
+    whole = start("whole", 10)
+    start("parts", 5)
+    resumed = start("parts", 10)
+    assert whole.step == resumed.step == 10
+    assert_bitwise(resumed, whole)
+    expected = figures(tmp_path / "whole")
+    assert [row["step"] for row in expected] == list(range(1, 11))
+    assert len({row["loss"] for row in expected}) == 10
+    assert figures(tmp_path / "parts") == expected
+    assert_bitwise(load_trained(tmp_path / "parts" / "checkpoints"), jax.tree.map(np.array, whole.params))
+
+
+def test_a_crash_repeats_the_steps_since_the_checkpoint(start, tmp_path):
+    def crash():
+        raise RuntimeError("crash")
+
+    with pytest.raises(RuntimeError, match="crash"):
+        start("crashed", 10, checkpoint_every=3, validate_every=1, validate=at_call(8, crash))
+    assert steps_on_disk(tmp_path / "crashed") == [3, 6]  # 3 has the best score, 6 is the last
+    assert_bitwise(start("crashed", 10), start("whole", 10))
+    logged = [row["step"] for row in figures(tmp_path / "crashed") if "loss" in row]
+    assert logged == list(range(1, 11))
+
+
+def test_a_finished_run_is_not_run_again(start):
+    finished = start("done", 2)
+
+    def not_called(state, frozen, batch):
+        raise AssertionError("a step was made")
+
+    assert_bitwise(start("done", 2, step_function=not_called), finished)
+
+
+@pytest.mark.parametrize("name", ["loss", "gradient_norm", "update_norm"])
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_step_that_is_not_finite_stops_the_run_and_is_not_saved(run, start, tmp_path, name, value):
+    def step(state, frozen, batch):
+        new_state, metrics = run.step(state, frozen, batch)
+        return new_state, metrics | {name: jnp.where(state.step == 3, value, metrics[name])}
+
+    with pytest.raises(TrainingError, match=f"the {name} of step 4 is {value}"):
+        start("broken", 10, step_function=step, checkpoint_every=2)
+    assert steps_on_disk(tmp_path / "broken") == [2]
+    assert [row["step"] for row in figures(tmp_path / "broken")] == [1, 2, 3]
+
+
+def test_sigterm_saves_and_stops_and_the_run_goes_on_bitwise(start, preemption, tmp_path):
+    sigterm = at_call(3, lambda: signal.raise_signal(signal.SIGTERM))
+    with pytest.raises(Preempted):
+        start("stopped", 10, validate=sigterm, validate_every=1, preemption=preemption)
+    assert steps_on_disk(tmp_path / "stopped") == [3]
+    assert_bitwise(start("stopped", 10), start("whole", 10))
+
+
+def test_sigterm_in_the_middle_of_a_validation(start, preemption, tmp_path):
+    """The validation is given up, the step is saved."""
+
+    def sigterm():
+        signal.raise_signal(signal.SIGTERM)
+        preemption.check()
+
+    with pytest.raises(Preempted):
+        start("stopped", 10, validate=at_call(1, sigterm), validate_every=2, preemption=preemption)
+    assert steps_on_disk(tmp_path / "stopped") == [2]
+    assert not [row for row in figures(tmp_path / "stopped") if "validation/r1" in row]
+
+
+def test_the_best_validated_checkpoint_is_kept_beside_the_last(start, tmp_path):
+    scores = iter([0.2, 0.9, 0.4])
+    start("run", 6, validate=lambda params: {"r1": next(scores)}, validate_every=2, checkpoint_every=2)
+    assert steps_on_disk(tmp_path / "run") == [4, 6]
+    logged = {row["step"]: row["validation/r1"] for row in figures(tmp_path / "run") if "validation/r1" in row}
+    assert logged == {2: 0.2, 4: 0.9, 6: 0.4}
+
+
+def test_validation_and_checkpoints_come_when_asked_and_at_the_end(run, start, tmp_path):
+    seen = []
+
+    def validate(params):
+        assert params.keys() == run.state.params.keys()
+        seen.append(None)
+        return {"r1": 0.5}
+
+    start("run", 5, validate=validate, validate_every=2, log_every=3)
+    assert len(seen) == 3  # steps 2, 4 and 5
+    assert steps_on_disk(tmp_path / "run") == [5]
+    assert [row["step"] for row in figures(tmp_path / "run") if "loss" in row] == [1, 3, 5]

@@ -1,0 +1,99 @@
+"""One device, eight data shards, and four data × two model shards give the same numbers; leaves lie where asked."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from jax.sharding import AbstractMesh, PartitionSpec
+
+from jaxclip.config import MeshSettings
+from jaxclip.training.checkpointing import load_trained
+from jaxclip.training.sharding import make_mesh, parameter_sharding
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def output(tmp_path_factory):
+    """What sharded_run.py writes; it needs a process of its own, since the device count is fixed at its start."""
+    directory = tmp_path_factory.mktemp("sharded")
+    environment = {
+        **os.environ,
+        "JAX_PLATFORMS": "cpu",
+        "XLA_FLAGS": "--xla_force_host_platform_device_count=8",
+        "PYTHONPATH": str(ROOT),
+    }
+    command = [sys.executable, str(Path(__file__).with_name("sharded_run.py")), str(directory)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr[-4000:]
+    return directory
+
+
+@pytest.fixture(scope="module")
+def layouts(output):
+    return json.loads((output / "layouts.json").read_text())
+
+
+@pytest.mark.parametrize("mesh", ["8", "4x2"])
+def test_meshes_give_the_same_losses_gradients_parameters_and_embeddings(output, mesh):
+    """To float32 rounding: the sums over shards are made in another order. Learning rate 0.01, 3 steps."""
+    expected, found = (dict(np.load(output / f"{name}.npz")) for name in ("1", mesh))
+    assert found.keys() == expected.keys()
+    np.testing.assert_allclose(found["losses"], expected["losses"], rtol=1e-5)
+    assert len({row[0] for row in expected["losses"].tolist()}) == 3
+    for name, values in expected.items():
+        np.testing.assert_allclose(found[name], values, rtol=1e-4, atol=2e-5, err_msg=name)
+
+
+def test_data_shards_hold_every_leaf_whole(layouts):
+    shapes = {name: shape for name, (_, shape) in layouts["1"].items()}
+    assert {name: shape for name, (_, shape) in layouts["8"].items()} == shapes
+    assert not any("data" in spec for layout in layouts.values() for spec, _ in layout.values())
+
+
+def test_model_shards_split_matrices_and_their_moments(layouts):
+    layout = layouts["4x2"]
+    expected = {
+        "text/transformer/resblocks_0/attn/in_proj/kernel": [[None, "model"], [32, 48]],
+        "text/transformer/resblocks_1/attn/out_proj/kernel": [["model", None], [16, 32]],
+        "visual/transformer/resblocks_0/mlp/c_fc/kernel": [[None, "model"], [32, 64]],
+        "visual/transformer/resblocks_0/mlp/c_fc/bias": [["model"], [64]],
+        "text/transformer/resblocks_0/mlp/c_proj/kernel": [["model", None], [64, 32]],
+        "text/token_embedding": [[None, "model"], [514, 16]],
+        "text/ln_final/scale": [[], [32]],
+        "visual/conv1": [[], [4, 4, 3, 32]],
+        "logit_scale": [[], []],
+    }
+    for path, where in expected.items():
+        assert layout[path] == where, path
+        if path != "visual/conv1":
+            assert layout[f"mu/{path}"] == layout[f"nu/{path}"] == layout[path]
+
+
+def test_a_checkpoint_of_eight_devices_is_read_on_one(output):
+    expected = dict(np.load(output / "4x2.npz"))
+    stored = load_trained(output / "checkpoints")
+    assert stored.keys() == expected.keys() - {"losses", "embedded_texts", "embedded_images"}
+    for path, leaf in stored.items():
+        np.testing.assert_array_equal(leaf, expected[path], err_msg=path)
+
+
+def test_an_axis_that_does_not_divide_is_replicated():
+    mesh = AbstractMesh((1, 5), ("data", "model"))
+    path = "text/transformer/resblocks_0/mlp/c_fc/kernel"
+    assert parameter_sharding(mesh, path, (32, 128)).spec == PartitionSpec()
+    assert parameter_sharding(mesh, path, (32, 160)).spec == PartitionSpec(None, "model")
+
+
+def test_a_mesh_that_does_not_fit_the_devices_is_an_error():
+    devices = jax.device_count()
+    with pytest.raises(ValueError, match=f"data 7 × model 1 does not make {devices} devices"):
+        make_mesh(MeshSettings(data=7))
+    with pytest.raises(ValueError, match=f"model {devices + 1} does not make {devices} devices"):
+        make_mesh(MeshSettings(model=devices + 1))
+    assert dict(make_mesh(MeshSettings()).shape) == {"data": devices, "model": 1}

@@ -1,0 +1,97 @@
+"""A run in miniature that the training tests share: records, batches, model, step. Used by a subprocess as well."""
+
+import dataclasses
+from typing import Any
+
+import grain
+import jax
+import numpy as np
+import optax
+
+from jaxclip import objectives
+from jaxclip.config import OptimizerSettings
+from jaxclip.data.pipeline import batch_order, make_batches, pack_roles
+from jaxclip.data.tokenizer import Tokenizer
+from jaxclip.model import CLIP, ModelConfig
+from jaxclip.training.optimizer import build_optimizer, learning_rate_schedule
+from jaxclip.training.step import Term, TrainState, init_state, make_step, objective_params
+from jaxclip.training.trainable import FlatParams, partition, text_layer_splits
+
+ROLES = ("caption", "paraphrase", "negation")
+WORDS = "a the red big cat dog on by no not 2 mat".split()
+
+
+def make_records(count, seed=0):
+    """Records with three texts of 1 to 5 words each."""
+    generator = np.random.default_rng(seed)
+
+    def text():
+        return " ".join(generator.choice(WORDS, generator.integers(1, 6)))
+
+    return [{"id": str(number), **{role: text() for role in ROLES}} for number in range(count)]
+
+
+def make_features(config: ModelConfig, count):
+    """Stands for cached image features: float32 [count, D]."""
+    return np.random.default_rng(1).standard_normal((count, config.embed_dim)).astype(np.float32)
+
+
+def make_images(config: ModelConfig, count):
+    """Normalised images: float32 [count, S, S, 3]."""
+    size = config.vision.image_size
+    return np.random.default_rng(2).standard_normal((count, size, size, 3)).astype(np.float32)
+
+
+def make_batch(records, tokenizer: Tokenizer, *, shards=1, **image):
+    """One batch of one stream, `train`, of all these records; `image` is `features` or `images`."""
+    return {"train": {"texts": pack_roles(records, ROLES, tokenizer, shards=shards), **image}}
+
+
+def make_stream(config: ModelConfig, tokenizer: Tokenizer, *, records=22, batch_size=4) -> grain.IterDataset:
+    """An endless shuffled stream over records with cached features."""
+    features = make_features(config, records)
+    return make_batches(
+        make_records(records),
+        batch_order(records, batch_size, seed=3),
+        roles=ROLES,
+        tokenizer=tokenizer,
+        shards=1,
+        features=lambda numbers: features[numbers],
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class TinyRun:
+    """A step function and what it is called with first."""
+
+    step: Any
+    state: TrainState
+    frozen: FlatParams
+    model: CLIP
+    terms: tuple[Term, ...]
+    optimizer: optax.GradientTransformation
+    schedule: optax.Schedule
+
+
+def make_run(
+    config: ModelConfig,
+    params: FlatParams,
+    trainable,
+    *,
+    objective="semclip",
+    objective_settings=None,
+    clamp_logit_scale=True,
+    steps=10,
+    **optimizer_settings,
+) -> TinyRun:
+    """One stream, one objective, AdamW."""
+    terms = (Term("main", "train", objectives.build(objective, **(objective_settings or {})), 1.0),)
+    trained, frozen = partition(params, trainable)
+    own = {path: np.asarray(leaf) for path, leaf in objective_params(terms, config.embed_dim).items()}
+    model = CLIP(config, text_splits=text_layer_splits(trained, config.text.layers))
+    settings = OptimizerSettings(**{"learning_rate": 0.01, "weight_decay": 0.1, "eps": 1e-3} | optimizer_settings)
+    schedule = learning_rate_schedule(settings.learning_rate, 2, steps)
+    optimizer = build_optimizer(settings, schedule)
+    step = make_step(model, terms, {"train": ROLES}, optimizer, schedule, clamp_logit_scale=clamp_logit_scale)
+    state = init_state(jax.tree.map(jax.numpy.asarray, {**trained, **own}), optimizer)
+    return TinyRun(step, state, frozen, model, terms, optimizer, schedule)
