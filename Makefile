@@ -1,15 +1,16 @@
 # Two commands on a fresh machine (Python 3.11 or newer, git, make):
 #   make semclip   environment, then SemCLIP fine-tuning on the built-in data, end to end, with a report
 #   make test      environment with the test extras, then the whole test suite
+# And: make scenes-base   remakes the built-in base model
 # Both can be run again: the environment is made once, a finished run only makes its report again.
 
 PYTHON ?= python3
 WORKDIR ?= runs/semclip
 
-.PHONY: help semclip test lint
+.PHONY: help semclip test scenes-base
 
 help:
-	@sed -n '2,4s/^# //p' Makefile
+	@sed -n '2,5s/^# //p' Makefile
 
 # An environment is complete when its stamp is newer than the requirements: an interrupted installation is done again.
 .venv/installed: requirements.txt
@@ -30,3 +31,8 @@ semclip: .venv/installed
 
 test: .venv-test/installed
 	.venv-test/bin/python -m pytest
+
+# Remakes the model that comes with the package, from nothing (up to an hour on 2 cores).
+scenes-base: .venv/installed
+	.venv/bin/python -m jaxclip.main --config=configs/pretrain_scenes.py --workdir=runs/pretrain_scenes
+	.venv/bin/python -c "import jaxclip; jaxclip.load('runs/pretrain_scenes').save('jaxclip/assets/scenes-base', dtype='float16')"

@@ -132,21 +132,23 @@ def stream_roles(terms: tuple[Term, ...], config: Config, splits: Mapping[str, S
     """stream → the text roles that its objectives need.
 
     Raises:
-      ConfigError: the stream's data does not have a role, or a stream has no objective.
+      ConfigError: the stream's data does not have a role (text or image), or a stream has no objective.
     """
     roles = {}
     for stream in config.streams:
-        needed = [role for term in terms if term.stream == stream for role in term.objective.roles]
-        if not needed:
+        users = [term.objective for term in terms if term.stream == stream]
+        if not users:
             raise ConfigError(f"config.streams.{stream}: no objective uses it")
         split = splits[stream_split(config, stream)]
-        missing = [role for role in needed if role not in split.roles]
+        needed = [role for objective in users for role in (*objective.images, *objective.roles)]
+        available = (*split.roles, "image")
+        missing = [role for role in dict.fromkeys(needed) if role not in available]
         if missing:
             raise ConfigError(
                 f"config.streams.{stream}: the objectives need the role(s) {', '.join(missing)}; "
-                f"{split.name} has {', '.join(split.roles)}"
+                f"{split.name} has {', '.join(available)}"
             )
-        roles[stream] = tuple(dict.fromkeys(needed))
+        roles[stream] = tuple(dict.fromkeys(role for objective in users for role in objective.roles))
     return roles
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 
 import grain
 import numpy as np
+from absl import flags
 
 from jaxclip.data.packing import pack
 from jaxclip.data.preprocessing import Preprocessing, decode_image, preprocess
@@ -99,8 +100,10 @@ def make_batches(
             batch["images"] = np.stack([load_image(record, preprocessing) for record in records])
         return batch
 
-    batches = order.map(load)
-    if workers:
-        dataset = batches.to_iter_dataset(grain.ReadOptions(num_threads=threads, prefetch_buffer_size=2 * threads))
-        return dataset.mp_prefetch(grain.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=2))
-    return batches.to_iter_dataset(grain.ReadOptions(num_threads=threads, prefetch_buffer_size=2 * threads))
+    read_ahead = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=2 * threads)
+    batches = order.map(load).to_iter_dataset(read_ahead)
+    if not workers:
+        return batches
+    if not flags.FLAGS.is_parsed():  # Grain's workers read absl flags, which only a program's main parses
+        flags.FLAGS.mark_as_parsed()
+    return batches.mp_prefetch(grain.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=2))

@@ -10,10 +10,26 @@ import difflib
 import inspect
 
 from jaxclip.objectives.clip import clip
+from jaxclip.objectives.conclip import conclip
+from jaxclip.objectives.negationclip import negationclip
+from jaxclip.objectives.negbench import negbench
+from jaxclip.objectives.negclip import negclip
 from jaxclip.objectives.objective import Objective
+from jaxclip.objectives.omni_negclip import absence, presence
 from jaxclip.objectives.semclip import semclip
+from jaxclip.objectives.tripletclip import tripletclip
 
-BUILDERS = {"clip": clip, "semclip": semclip}
+BUILDERS = {
+    "clip": clip,
+    "semclip": semclip,
+    "presence": presence,
+    "absence": absence,
+    "conclip": conclip,
+    "negclip": negclip,
+    "negationclip": negationclip,
+    "tripletclip": tripletclip,
+    "negbench": negbench,
+}
 
 __all__ = ["BUILDERS", "Objective", "build"]
 

@@ -1,7 +1,9 @@
 """Pieces that several objectives share.
 
-Shapes: B batch, D embedding.
+Shapes: B batch, K candidates, D embedding, C logits a row.
 """
+
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
@@ -28,3 +30,27 @@ def symmetric_cross_entropy(image: jax.Array, text: jax.Array, scale: jax.Array)
     """CLIP's loss: ½[CE(s·x tᵀ) + CE(s·t xᵀ)] for x, t [B, D] and the temperature factor s = exp(logit_scale)."""
     logits = scale * image @ text.T
     return 0.5 * (cross_entropy(logits) + cross_entropy(logits.T))
+
+
+def retrieval_cross_entropy(query: jax.Array, candidates: Sequence[jax.Array], scale: jax.Array) -> jax.Array:
+    """CE(s·q [c₁; c₂; …]ᵀ): each row of q against all rows of all candidates; row i's label is row i of c₁.
+
+    Args:
+      query: [B, D].
+      candidates: K arrays [B, D], the right ones first.
+      scale: the temperature factor s.
+    """
+    # Joining columns of logits, not rows of embeddings, leaves the rows on the devices that hold them.
+    return cross_entropy(jnp.concatenate([scale * query @ candidate.T for candidate in candidates], axis=-1))
+
+
+def choice_cross_entropy(query: jax.Array, choices: Sequence[jax.Array], scale: jax.Array) -> jax.Array:
+    """CE of a K-way choice a row: row i of q against row i of each choice only; the first choice is right.
+
+    Args:
+      query: [B, D].
+      choices: K arrays [B, D].
+      scale: the temperature factor s.
+    """
+    logits = scale * jnp.stack([jnp.sum(query * choice, axis=-1) for choice in choices], axis=-1)
+    return jnp.mean(jax.nn.logsumexp(logits, axis=-1) - logits[:, 0])

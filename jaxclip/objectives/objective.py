@@ -21,15 +21,17 @@ class Objective:
 
     Attributes:
       name: the name that configs use.
-      roles: the texts that must be there beside the image, e.g. ("caption", "negation").
+      roles: the texts that must be there, e.g. ("caption", "negation").
       function: (embeddings, scale, params) → (loss, named parts), all scalars float32.
       init: embedding width D → the objective's own trainable parameters ({} for most).
+      images: the images that must be there; `image` is the one that the caption describes.
     """
 
     name: str
     roles: tuple[str, ...]
     function: Callable[[Embeddings, jax.Array, dict[str, jax.Array]], LossAndParts]
     init: Callable[[int], dict[str, jax.Array]] = no_params
+    images: tuple[str, ...] = ("image",)
 
     def __call__(
         self, embeddings: Embeddings, scale: jax.Array, params: dict[str, jax.Array] | None = None
@@ -37,14 +39,14 @@ class Objective:
         """The loss and its parts.
 
         Args:
-          embeddings: role → [B, D], as the towers give them (not normalised); `image` and each of `roles`.
+          embeddings: role → [B, D], as the towers give them (not normalised); each of `images` and `roles`.
           scale: exp(logit_scale).
           params: what `init` gave; by default just that.
 
         Raises:
           ValueError: a role is missing.
         """
-        missing = [role for role in ("image", *self.roles) if role not in embeddings]
+        missing = [role for role in (*self.images, *self.roles) if role not in embeddings]
         if missing:
             raise ValueError(f"objective {self.name!r} needs the role(s) {missing}; found {sorted(embeddings)}")
         params = self.init(embeddings["image"].shape[-1]) if params is None else params

@@ -106,9 +106,7 @@ def test_roles_come_back_from_the_shards_as_they_went_in(source, tiny_tokenizer,
 
 def test_batches_hold_texts_and_images_of_the_same_records(source, tiny_tokenizer):
     order = batch_order(RECORDS, BATCH, seed=7)
-    dataset = make_batches(
-        source, order, roles=["caption"], tokenizer=tiny_tokenizer, shards=1, preprocessing=PIXELS
-    )
+    dataset = make_batches(source, order, roles=["caption"], tokenizer=tiny_tokenizer, shards=1, preprocessing=PIXELS)
     for number, batch in enumerate(itertools.islice(iter(dataset), 8)):
         assert set(batch) == {"texts", "images"}
         assert batch["images"].shape == (BATCH, 4, 4, 3) and batch["images"].dtype == np.float32

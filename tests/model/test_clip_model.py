@@ -84,7 +84,10 @@ DAMAGED = {
     "activation": (lambda values: values.update(activation="relu"), "'relu', expected one of quick_gelu, gelu"),
     "heads": (lambda values: values["text"].update(heads=5), "width 32 is not divisible by its 5 heads"),
     "no heads": (lambda values: values["text"].update(heads=0), "text: heads is 0, expected a positive int"),
-    "not a number": (lambda values: values["vision"].update(width="32"), "vision: width is '32', expected a positive int"),
+    "not a number": (
+        lambda values: values["vision"].update(width="32"),
+        "vision: width is '32', expected a positive int",
+    ),
     "a tower that is no dict": (lambda values: values.update(text=[1, 2]), "must be a mapping"),
 }
 

@@ -65,20 +65,32 @@ PACKINGS = {
 }
 
 
-@pytest.mark.parametrize("packing", PACKINGS.values(), ids=PACKINGS)
-def test_packed_rows_equal_one_text_a_row_in_values_and_gradients(tiny_config, tiny_params, packing):
+@functools.partial(jax.jit, static_argnums=1)
+@functools.partial(jax.grad, has_aux=True)
+def gradients_and_embeddings(params, config, inputs):
+    """Of a scalar that weighs every number differently."""
+    embeddings = encode(config, params, **inputs)
+    return jnp.sum(jnp.sin(jnp.arange(embeddings.size)) * embeddings.ravel()), embeddings
+
+
+@pytest.fixture(scope="module")
+def many_texts(tiny_config):
     full = tiny_config.text.context_length
-    texts = random_texts(tiny_config, [2, 5, full, 9, 2, 13, full - 1, 3, 8, 4, 20, 6])
-    packed = pack(texts, full, **packing)
-    weights = np.random.default_rng(4).standard_normal((len(texts), tiny_config.embed_dim)).astype(np.float32)
+    return random_texts(tiny_config, [2, 5, full, 9, 2, 13, full - 1, 3, 8, 4, 20, 6])
 
-    @functools.partial(jax.grad, has_aux=True)
-    def gradients(params, inputs):
-        embeddings = encode(tiny_config, params, **inputs)
-        return jnp.sum(weights * embeddings), embeddings
 
-    plain_gradients, plain = gradients(tiny_params, {"tokens": one_text_a_row(tiny_config, texts)})
-    packed_gradients, found = gradients(tiny_params, packed)
+@pytest.fixture(scope="module")
+def one_a_row(tiny_config, tiny_params, many_texts):
+    return gradients_and_embeddings(tiny_params, tiny_config, {"tokens": one_text_a_row(tiny_config, many_texts)})
+
+
+@pytest.mark.parametrize("packing", PACKINGS.values(), ids=PACKINGS)
+def test_packed_rows_equal_one_text_a_row_in_values_and_gradients(
+    tiny_config, tiny_params, many_texts, one_a_row, packing
+):
+    packed = pack(many_texts, tiny_config.text.context_length, **packing)
+    plain_gradients, plain = one_a_row
+    packed_gradients, found = gradients_and_embeddings(tiny_params, tiny_config, packed)
     np.testing.assert_allclose(found, plain, rtol=1e-5, atol=1e-5)
     largest = max(np.abs(leaf).max() for leaf in jax.tree.leaves(plain_gradients))
     assert_close_leaf_by_leaf(packed_gradients, plain_gradients, rtol=1e-5, atol=1e-5 * largest)
@@ -102,11 +114,8 @@ def test_texts_of_a_row_do_not_see_each_other(tiny_config, tiny_params):
 def test_rows_of_padding_get_no_gradient_and_give_no_nan(tiny_config, tiny_params, texts):
     packed = pad_rows(pack(texts, tiny_config.text.context_length), 9)
 
-    def function(params):
-        return jnp.sum(encode(tiny_config, params, **packed) ** 2)
-
-    value, gradients = jax.value_and_grad(function)(tiny_params)
-    assert np.isfinite(value) and all(np.isfinite(leaf).all() for leaf in gradients.values())
+    gradients, embeddings = gradients_and_embeddings(tiny_params, tiny_config, packed)
+    assert np.isfinite(embeddings).all() and all(np.isfinite(leaf).all() for leaf in gradients.values())
     used = sorted({token for text in texts for token in text})
     unused = np.setdiff1d(np.arange(tiny_config.text.vocabulary_size), used)
     assert not np.any(np.asarray(gradients["text/token_embedding"])[unused])
@@ -116,7 +125,7 @@ def test_gradient_agrees_with_finite_differences_of_the_reference(tiny_config, t
     """The derivative along random directions of the parameters; the reference runs in float64."""
     tokens = one_text_a_row(tiny_config, texts[:3])
     names = [path for path in tiny_params if path.startswith("text/")]
-    gradients = jax.grad(lambda params: jnp.sum(encode(tiny_config, params, tokens=tokens) ** 2))(tiny_params)
+    gradients = jax.jit(jax.grad(lambda params: jnp.sum(encode(tiny_config, params, tokens=tokens) ** 2)))(tiny_params)
     generator = np.random.default_rng(6)
     for name in ("text/transformer/resblocks_0/attn/in_proj/kernel", "text/positional_embedding", None):
         moved = names if name is None else [name]

@@ -14,13 +14,13 @@ LAYERS, HEADS, RATIO = 3, 4, 4.0
 CAUSAL = np.tril(np.ones((6, 6), bool))
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def blocks(tiny_params):
     """The text tower's blocks, flat."""
     return reference_clip.subtree(tiny_params, "text/transformer/")
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def rows():
     return np.random.default_rng(2).standard_normal((2, 6, 32)).astype(np.float32)
 
@@ -64,11 +64,16 @@ def test_without_mask_every_position_sees_all(blocks, rows):
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
 
 
+@pytest.fixture(scope="module")
+def unrolled_gradients(blocks, rows):
+    return value_and_gradients(unrolled, blocks, rows)
+
+
 @pytest.mark.parametrize("settings", [{}, {"splits": (1,)}, {"splits": (1, 2)}, {"remat": True}], ids=str)
-def test_scan_splits_and_remat_change_neither_values_nor_gradients(blocks, rows, settings):
+def test_scan_splits_and_remat_change_neither_values_nor_gradients(blocks, rows, unrolled_gradients, settings):
     transformer = Transformer(LAYERS, HEADS, RATIO, "quick_gelu", **settings)
     found = value_and_gradients(lambda params, x: transformer.apply({"params": params}, x, CAUSAL), blocks, rows)
-    expected = value_and_gradients(unrolled, blocks, rows)
+    expected = unrolled_gradients
     np.testing.assert_allclose(found[0], expected[0], rtol=1e-5)
     assert_close_leaf_by_leaf(found[1][0], expected[1][0], rtol=1e-4, atol=1e-4)
     np.testing.assert_allclose(found[1][1], expected[1][1], rtol=1e-4, atol=1e-4)
@@ -108,7 +113,8 @@ def test_bfloat16_is_close_and_keeps_float32_parameters_and_gradients(blocks, ro
     assert rounded.dtype == jnp.bfloat16
     # bf16 has 8 bits of mantissa: a relative error of 2^-8 a rounding, some 20 roundings on the residual path.
     assert np.linalg.norm(rounded.astype(np.float32) - exact) < 0.03 * np.linalg.norm(exact)
-    gradients = jax.grad(lambda params: apply(params, rows.astype(jnp.bfloat16), dtype=jnp.bfloat16).sum())(blocks)
+    loss = jax.jit(lambda params: apply(params, rows.astype(jnp.bfloat16), dtype=jnp.bfloat16).sum())
+    gradients = jax.eval_shape(jax.grad(loss), blocks)
     assert {leaf.dtype for leaf in gradients.values()} == {jnp.dtype("float32")}
 
 

@@ -43,7 +43,7 @@ def test_patches_are_row_major_and_flattened_as_row_column_channel():
 
 
 def test_gradient_agrees_with_finite_differences_of_the_reference(tiny_config, tiny_params, images):
-    gradients = jax.grad(lambda params: jnp.sum(encode(tiny_config, params, images[:1]) ** 2))(tiny_params)
+    gradients = jax.jit(jax.grad(lambda params: jnp.sum(encode(tiny_config, params, images[:1]) ** 2)))(tiny_params)
     generator = np.random.default_rng(6)
     for name in ("visual/conv1", "visual/class_embedding", "visual/ln_pre/scale", "visual/proj"):
         direction = generator.standard_normal(tiny_params[name].shape)
@@ -58,7 +58,8 @@ def test_gradient_agrees_with_finite_differences_of_the_reference(tiny_config, t
 
 def test_remat_gives_the_same_gradients(tiny_config, tiny_params, images):
     def gradients(remat):
-        return jax.grad(lambda params: jnp.sum(encode(tiny_config, params, images, remat=remat) ** 2))(tiny_params)
+        gradient = jax.grad(lambda params: jnp.sum(encode(tiny_config, params, images, remat=remat) ** 2))
+        return jax.jit(gradient)(tiny_params)
 
     recomputed = gradients(True)
     for path, leaf in gradients(False).items():
@@ -66,7 +67,10 @@ def test_remat_gives_the_same_gradients(tiny_config, tiny_params, images):
 
 
 def test_bfloat16_is_close(tiny_config, tiny_params, images):
-    found, expected = encode(tiny_config, tiny_params, images, dtype=jnp.bfloat16), encode(tiny_config, tiny_params, images)
+    found, expected = (
+        encode(tiny_config, tiny_params, images, dtype=jnp.bfloat16),
+        encode(tiny_config, tiny_params, images),
+    )
     assert found.dtype == jnp.float32
     assert np.linalg.norm(found - expected) < 0.03 * np.linalg.norm(expected)
 

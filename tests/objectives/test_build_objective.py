@@ -26,7 +26,9 @@ def test_unknown_settings_name_the_near_matches():
 
 def test_missing_roles_are_named():
     embeddings = {"image": jnp.ones((2, 4)), "caption": jnp.ones((2, 4))}
-    with pytest.raises(ValueError, match=r"'semclip' needs .*\['paraphrase', 'negation'\]; found \['caption', 'image'\]"):
+    with pytest.raises(
+        ValueError, match=r"'semclip' needs .*\['paraphrase', 'negation'\]; found \['caption', 'image'\]"
+    ):
         build("semclip")(embeddings, 1.0)
     with pytest.raises(ValueError, match=r"needs the role\(s\) \['image'\]"):
         build("clip")({"caption": jnp.ones((2, 4))}, 1.0)
@@ -46,7 +48,9 @@ def test_every_objective_keeps_the_contract(name):
     assert loss.shape == () and loss.dtype == jnp.float32 and np.isfinite(loss)
     assert parts and all(part.shape == () for part in parts.values())
     assert jitted == pytest.approx(float(loss), rel=1e-5) and jitted_parts.keys() == parts.keys()
-    gradients = jax.grad(lambda *arguments: objective(*arguments)[0], argnums=(0, 1))(embeddings, jnp.float32(10), params)
+    gradients = jax.jit(jax.grad(lambda *arguments: objective(*arguments)[0], argnums=(0, 1)))(
+        embeddings, jnp.float32(10), params
+    )
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradients))
 
 

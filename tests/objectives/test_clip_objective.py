@@ -18,6 +18,9 @@ def loss(inputs):
     return build("clip")(inputs, scale)[0]
 
 
+value_and_gradients = jax.jit(jax.value_and_grad(loss))
+
+
 def reference(inputs):
     return symmetric_cross_entropy(unit(inputs["image"]), unit(inputs["caption"]), inputs["scale"])
 
@@ -27,7 +30,7 @@ def reference(inputs):
 def test_value_and_gradients(scale, x64, tolerance):
     inputs = {**random_embeddings(["image", "caption"]), "scale": np.array(scale)}
     with jax.enable_x64(x64):
-        value, gradients = jax.value_and_grad(loss)(jax.tree.map(jnp.asarray, inputs))
+        value, gradients = value_and_gradients(jax.tree.map(jnp.asarray, inputs))
     assert value == pytest.approx(reference(inputs), rel=tolerance)
     largest = max(np.abs(values).max() for values in gradients.values())
     for name, expected in central_differences(reference, inputs).items():
@@ -43,7 +46,7 @@ def test_published_toy_values():
 
 def test_identical_captions_give_the_logarithm_of_the_batch():
     same = jnp.ones((8, 4))
-    loss_value, gradients = jax.value_and_grad(loss)({"image": same, "caption": same, "scale": jnp.float32(SCALE)})
+    loss_value, gradients = value_and_gradients({"image": same, "caption": same, "scale": jnp.float32(SCALE)})
     assert loss_value == pytest.approx(np.log(8), rel=1e-6)
     assert all(np.isfinite(values).all() for values in gradients.values())
 
@@ -53,7 +56,7 @@ def test_identical_captions_give_the_logarithm_of_the_batch():
 def test_zero_vectors_and_a_batch_of_one_give_no_nan(batch, zero):
     inputs = {**random_embeddings(["image", "caption"], batch), "scale": np.float32(SCALE)}
     inputs[zero][0] = 0
-    value, gradients = jax.value_and_grad(loss)(jax.tree.map(jnp.float32, inputs))
+    value, gradients = value_and_gradients(jax.tree.map(jnp.float32, inputs))
     assert np.isfinite(value) and all(np.isfinite(values).all() for values in gradients.values())
     assert not np.any(gradients[zero][0])
     if batch == 1:
@@ -64,7 +67,7 @@ def test_zero_vectors_and_a_batch_of_one_give_no_nan(batch, zero):
 def test_very_short_and_very_long_vectors_give_no_nan(size):
     inputs = jax.tree.map(jnp.float32, {**random_embeddings(["image", "caption"]), "scale": np.float32(SCALE)})
     inputs["image"] = inputs["image"] * size
-    value, gradients = jax.value_and_grad(loss)(inputs)
+    value, gradients = value_and_gradients(inputs)
     assert np.isfinite(value) and all(np.isfinite(values).all() for values in gradients.values())
 
 

@@ -38,6 +38,10 @@ def loss(inputs, **switches):
     return build("semclip", **switches)(inputs, scale, params)[0]
 
 
+def value_and_gradients(inputs, **switches):
+    return jax.jit(jax.value_and_grad(lambda inputs: loss(inputs, **switches)))(inputs)
+
+
 SWITCHES = {
     "semclip": {},
     "baseline": {"beta": 0.0, "gamma": 0.0},
@@ -62,7 +66,7 @@ def test_value_and_gradients(switches, x64, tolerance):
     if switches.get("learnable"):
         inputs["projection"] = np.float64(random_orthonormal(WIDTH, switches.get("n", 2), 0))
     with jax.enable_x64(x64):
-        value, gradients = jax.value_and_grad(lambda inputs: loss(inputs, **switches))(jax.tree.map(jnp.asarray, inputs))
+        value, gradients = value_and_gradients(jax.tree.map(jnp.asarray, inputs), **switches)
     assert value == pytest.approx(reference(inputs, **switches), rel=tolerance)
     largest = max(np.abs(values).max() for values in gradients.values())
     expected = central_differences(lambda inputs: reference(inputs, **switches), inputs)
@@ -74,9 +78,7 @@ def test_negations_already_opposite_get_no_gradient():
     """max(0, ·): the term is 0 where the cosine is negative."""
     inputs = random_inputs()
     inputs["negation"] = -inputs["caption"]
-    value, gradients = jax.value_and_grad(lambda inputs: loss(inputs, alpha=0.0, beta=0.0))(
-        jax.tree.map(jnp.float32, inputs)
-    )
+    value, gradients = value_and_gradients(jax.tree.map(jnp.float32, inputs), alpha=0.0, beta=0.0)
     assert value == 0 and not any(np.any(values) for values in gradients.values())
 
 
@@ -108,9 +110,7 @@ def test_degenerate_batches_give_no_nan(n, normalize):
     one["negation"] = one["caption"]
     one["paraphrase"] = one["caption"]
     for inputs in (same, zeros, one):
-        value, gradients = jax.value_and_grad(lambda inputs: loss(inputs, n=n, normalize=normalize))(
-            jax.tree.map(jnp.float32, inputs)
-        )
+        value, gradients = value_and_gradients(jax.tree.map(jnp.float32, inputs), n=n, normalize=normalize)
         assert np.isfinite(value) and all(np.isfinite(values).all() for values in gradients.values())
     expected = (np.log(BATCH) + 0 + 1) / 3  # identical texts: uniform softmax, cosine 1
     assert loss(jax.tree.map(jnp.float32, same), n=n) == pytest.approx(expected, rel=1e-5)
@@ -120,7 +120,7 @@ def test_a_text_whose_projection_is_zero_gives_no_nan():
     inputs = random_inputs()
     V = random_orthonormal(WIDTH, 2, 0)
     inputs["caption"] -= inputs["caption"] @ V @ V.T
-    value, gradients = jax.value_and_grad(loss)(jax.tree.map(jnp.float32, inputs))
+    value, gradients = value_and_gradients(jax.tree.map(jnp.float32, inputs))
     assert np.isfinite(value) and all(np.isfinite(values).all() for values in gradients.values())
 
 

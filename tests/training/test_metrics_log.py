@@ -17,7 +17,10 @@ def write(workdir, steps, resume_step=0):
 
 def test_a_row_is_on_disk_when_write_returns(tmp_path):
     log = write(tmp_path, [1, 2])
-    assert (tmp_path / "metrics.jsonl").read_text().splitlines() == ['{"step": 1, "loss": 1.0}', '{"step": 2, "loss": 0.5}']
+    assert (tmp_path / "metrics.jsonl").read_text().splitlines() == [
+        '{"step": 1, "loss": 1.0}',
+        '{"step": 2, "loss": 0.5}',
+    ]
     log.close()
     assert read_metrics(tmp_path / "metrics.jsonl") == [{"step": 1, "loss": 1.0}, {"step": 2, "loss": 0.5}]
 

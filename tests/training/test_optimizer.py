@@ -143,7 +143,7 @@ def test_muon_handles_matrices_and_leaves_the_rest_to_adam():
         found = run(OptimizerSettings(name="muon", decay=decay, **settings), params, gradients)
         expected = adamw_reference(params, gradients, decayed=decayed, **adam)
         assert_close({path: found[path] for path in rest}, {path: expected[path] for path in rest})
-        # Muon's update is the gradient with its singular values made nearly equal, of Adam's size (0.2 · √(larger side)).
+        # Muon makes the singular values of the gradient nearly equal; their size is Adam's (0.2 · √(larger side)).
         update = (np.float64(params[matrix]) * (1 - PEAK * 0.3) - np.float64(found[matrix])) / PEAK
         size = np.linalg.svd(update, compute_uv=False) / (0.2 * np.sqrt(6))
         assert np.all((size > 0.6) & (size < 1.3))

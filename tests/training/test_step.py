@@ -56,7 +56,9 @@ def plain_loss(params, config, records, features, tokenizer):
     """SemCLIP written out: one text a row, one role after the other."""
     model = CLIP(config)
     embeddings = {
-        role: model.apply({"params": merge(params)}, tokenizer([record[role] for record in records]), method="encode_text")
+        role: model.apply(
+            {"params": merge(params)}, tokenizer([record[role] for record in records]), method="encode_text"
+        )
         for role in ROLES
     }
     V = random_orthonormal(config.embed_dim, 2, 0)
@@ -176,7 +178,9 @@ def test_layers_before_the_first_trained_one_are_not_differentiated(tiny_config,
     assert back < front < whole
 
 
-@pytest.mark.parametrize(("start", "clamp", "expected"), [(4.6, True, MAX_LOGIT_SCALE), (0.004, True, 0.0), (4.6, False, 4.65)])
+@pytest.mark.parametrize(
+    ("start", "clamp", "expected"), [(4.6, True, MAX_LOGIT_SCALE), (0.004, True, 0.0), (4.6, False, 4.65)]
+)
 def test_logit_scale_is_clamped_after_the_step(tiny_config, tiny_params, batch, start, clamp, expected):
     """By an optimiser that moves it by 0.05, up or down, whatever the gradient."""
     params = tiny_params | {"logit_scale": np.float32(start)}
@@ -213,9 +217,9 @@ def test_shards_give_the_same_embeddings_by_role(tiny_config, tiny_params, tiny_
     model, params = CLIP(tiny_config), merge(jax.tree.map(jnp.asarray, tiny_params))
     found = jax.jit(lambda stream: embed_stream(model, params, stream, ROLES))(batch["train"])
     assert found.keys() == {"image", *ROLES}
+    encode_text = jax.jit(functools.partial(model.apply, method="encode_text"))
     for role in ROLES:
-        tokens = tiny_tokenizer([record[role] for record in records])
-        expected = jax.jit(lambda tokens: model.apply({"params": params}, tokens, method="encode_text"))(tokens)
+        expected = encode_text({"params": params}, tiny_tokenizer([record[role] for record in records]))
         np.testing.assert_allclose(found[role], expected, rtol=1e-5, atol=1e-5)
 
 
@@ -241,7 +245,9 @@ def test_terms_add_up_with_their_weights_over_streams(tiny_config, tiny_params, 
     @jax.jit
     @jax.value_and_grad
     def loss(trained, weights):
-        weighted = [Term(term.label, term.stream, term.objective, weight) for term, weight in zip(terms, weights)]
+        weighted = [
+            Term(term.label, term.stream, term.objective, weight) for term, weight in zip(terms, weights, strict=True)
+        ]
         batch = {"first": first, "second": second}
         return total_loss(trained, frozen, batch, model=run.model, terms=weighted, roles=roles)[0]
 

@@ -1,0 +1,67 @@
+"""The whole program on real photographs and captions, at the real size of ViT-B/32, from random weights."""
+
+import csv
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+SHARED = REPOSITORY.parent / "shared" / "data"
+
+
+def sugarcrepe_rows() -> list[dict]:
+    """The SugarCrepe++ items whose photograph is at hand."""
+    photographs = {path.name for path in (SHARED / "coco_tiny" / "images").iterdir()}
+    rows = []
+    for path in sorted((SHARED / "sugarcrepe_pp").glob("*.json")):
+        rows += [row for row in json.loads(path.read_text()) if row["filename"] in photographs]
+    return rows
+
+
+@pytest.mark.skipif(not SHARED.is_dir(), reason="needs the photographs and captions of shared/data")
+def test_semclip_trains_on_photographs(tmp_path):
+    rows = sugarcrepe_rows()
+    assert len(rows) == 179
+    table = tmp_path / "triplets.csv"
+    with table.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, ["filename", "caption", "caption2", "negative_caption"], extrasaction="ignore")
+        writer.writeheader()
+        writer.writerows(rows)
+    workdir = tmp_path / "run"
+    result = subprocess.run(
+        [
+            *(sys.executable, "-m", "jaxclip.main", "--config=configs/semclip.py:triplets"),
+            *(f"--workdir={workdir}", f"--data_dir={tmp_path / 'tfds'}", "--config.model.init=random:ViT-B/32"),
+            f"--config.datasets.triplets.annotations={table}",
+            f"--config.datasets.triplets.images={SHARED / 'coco_tiny' / 'images'}",
+            "--config.datasets.triplets.columns.paraphrase=caption2",
+            "--config.datasets.triplets.columns.negation=negative_caption",
+            *("--config.streams.train.batch_size=16", "--config.log_every=1"),
+            *("--config.schedule.steps=3", "--config.schedule.warmup_steps=1"),
+        ],
+        cwd=REPOSITORY,
+        env={**os.environ, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": ""},
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 0, result.stderr
+    assert "63,428,097  of 151,277,313" in result.stdout
+
+    losses = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    assert np.isfinite([row["loss"] for row in losses if "loss" in row]).all()
+    scores = json.loads((workdir / "report" / "scores.json").read_text())["checkpoints"]["final"]["triplets/test"]
+    assert {"original_over_negation", "itt", "tot", "caption_to_image_r1"} <= set(scores)
+
+    caches = sorted((workdir / "cache" / "image_features").iterdir())
+    features = [np.load(cache / "features.npy") for cache in caches]
+    indices = [np.load(cache / "image_index.npy") for cache in caches]
+    assert sum(map(len, indices)) == 179  # every record has its row ...
+    assert sum(map(len, features)) == len({row["filename"] for row in rows})  # ... and each photograph is encoded once
+    assert all(cache.shape[1] == 512 for cache in features)
+    trained = [entry.name for entry in (workdir / "checkpoints").iterdir()]
+    assert sorted(trained) == ["3", "base"]

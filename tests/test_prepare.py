@@ -1,0 +1,125 @@
+"""From config to run: which splits are opened, what is trained, how long it is, and what is refused."""
+
+import copy
+
+import numpy as np
+import pytest
+
+from jaxclip.config import ConfigError, parse
+from jaxclip.prepare import make_streams, prepare, run_length, stream_split
+from jaxclip.pretrained import Clip, save_directory
+
+VALUES = {
+    "title": "test",
+    "seed": 1,
+    "model": {"init": "set below"},
+    "datasets": {"scenes": {"builder": "scenes", "train_size": 20, "validation_size": 4, "test_size": 4}},
+    "streams": {"train": {"dataset": "scenes", "split": "train", "batch_size": 8}},
+    "objectives": {"semclip": {"objective": "semclip", "stream": "train", "learnable": True}},
+    "trainable": ("front_text_layers(1)", "logit_scale"),
+    "optimizer": {"learning_rate": 1e-3},
+    "schedule": {"epochs": 3.0},
+    "evaluation": {"validation": "scenes/validation", "splits": ("scenes/test",)},
+}
+
+
+@pytest.fixture(scope="module")
+def data_dir(tmp_path_factory):
+    return tmp_path_factory.mktemp("tfds")
+
+
+@pytest.fixture(scope="module")
+def model_directory(tmp_path_factory, tiny_config, tiny_params, tiny_tokenizer):
+    from jaxclip.data.preprocessing import Preprocessing
+
+    directory = tmp_path_factory.mktemp("models") / "tiny"
+    preprocessing = Preprocessing(16, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5), "bicubic", "crop")
+    save_directory(Clip(tiny_config, tiny_params, tiny_tokenizer, preprocessing), directory)
+    return str(directory)
+
+
+@pytest.fixture
+def values(model_directory):
+    found = copy.deepcopy(VALUES)
+    found["model"]["init"] = model_directory
+    return found
+
+
+def test_run_has_its_splits_parameters_and_roles(values, data_dir, tiny_params):
+    run = prepare(parse(values), data_dir)
+    assert list(run.splits) == ["scenes/train", "scenes/validation", "scenes/test"]
+    assert run.roles == {"train": ("caption", "paraphrase", "negation")}
+    model_paths = {path for path in run.trained if not path.startswith("objectives/")}
+    assert model_paths == {
+        path for path in tiny_params if path.startswith("text/transformer/resblocks_0/") or path == "logit_scale"
+    }
+    assert set(run.frozen) == set(tiny_params) - model_paths
+    assert run.trained["objectives/semclip/projection"].shape == (16, 2)
+    assert run.image_tower_frozen
+    assert run.samples_per_step == 8
+    assert stream_split(run.config, "train") == "scenes/train"
+
+
+def test_length_by_epochs_counts_full_batches(values, data_dir):
+    run = prepare(parse(values), data_dir)
+    assert run.steps == 3 * (20 // 8)
+    assert run_length(parse({**values, "schedule": {"steps": 7}}), run.splits) == 7
+
+
+def test_logit_scale_can_be_reset(values, data_dir):
+    values["model"]["reset_logit_scale"] = True
+    run = prepare(parse(values), data_dir)
+    np.testing.assert_allclose(np.exp(run.trained["logit_scale"]), 1 / 0.07, rtol=1e-6)
+
+
+def test_streams_carry_features_or_images(values, data_dir):
+    run = prepare(parse(values), data_dir)
+    images = next(iter(make_streams(run, {})["train"]))
+    assert images["images"].shape == (8, 16, 16, 3)
+    features = next(iter(make_streams(run, {"scenes/train": lambda numbers: numbers[:, None] * 1.0})["train"]))
+    assert features["features"].shape == (8, 1)
+    assert features["texts"]["ends"].shape == (1, 24)
+
+
+def test_worker_processes_give_the_same_batches(values, data_dir):
+    plain = iter(make_streams(prepare(parse(values), data_dir), {})["train"])
+    values["pipeline"] = {"workers": 1}
+    worked = iter(make_streams(prepare(parse(values), data_dir), {})["train"])
+    for _ in range(3):
+        expected, found = next(plain), next(worked)
+        np.testing.assert_array_equal(found["images"], expected["images"])
+        np.testing.assert_array_equal(found["texts"]["tokens"], expected["texts"]["tokens"])
+
+
+def refused(values, message, data_dir):
+    with pytest.raises(ConfigError, match=message):
+        prepare(parse(values), data_dir)
+
+
+def test_missing_role_is_refused_before_the_first_step(values, data_dir):
+    values["datasets"] = {"scenes": {"builder": "pretraining_scenes", "size": 20}}
+    values["evaluation"] = {}
+    refused(values, "need the role.s. paraphrase, negation; scenes/train has caption", data_dir)
+
+
+def test_stream_without_objective_is_refused(values, data_dir):
+    values["streams"]["other"] = {"dataset": "scenes", "split": "train", "batch_size": 8}
+    refused(values, "streams.other: no objective uses it", data_dir)
+
+
+def test_unknown_objective_setting_names_the_near_one(values, data_dir):
+    values["objectives"]["semclip"]["alfa"] = 1.0
+    refused(values, "unknown setting 'alfa'; did you mean 'alpha'", data_dir)
+
+
+def test_unknown_tokenizer_is_refused(values, data_dir):
+    values["model"] = {"init": "random:scenes", "tokenizer": "train:nothing"}
+    refused(values, "expected 'clip' or 'train:DATASET'", data_dir)
+
+
+def test_tokenizer_is_made_from_the_captions(values, data_dir):
+    values["model"] = {"init": "random:scenes", "tokenizer": "train:scenes"}
+    run = prepare(parse(values), data_dir)
+    size = run.start.tokenizer.vocabulary_size
+    assert 514 < size <= 768
+    assert run.start.params["text/token_embedding"].shape == (size, 128)
