@@ -35,4 +35,5 @@ test: .venv-test/installed
 # Remakes the model that comes with the package, from nothing (up to an hour on 2 cores).
 scenes-base: .venv/installed
 	.venv/bin/python -m jaxclip.main --config=configs/pretrain_scenes.py --workdir=runs/pretrain_scenes
-	.venv/bin/python -c "import jaxclip; jaxclip.load('runs/pretrain_scenes').save('jaxclip/assets/scenes-base', dtype='float16')"
+	.venv/bin/python -c "from jaxclip.pretrained import load, save_directory; \
+	    save_directory(load('runs/pretrain_scenes'), 'jaxclip/assets/scenes-base', dtype='float16')"
