@@ -96,7 +96,13 @@ def check_workdir(workdir: Path, config: Config) -> None:
 def make_evaluator(run: Run, preemption: Preemption) -> Evaluator:
     """The scorer of the run's splits."""
     encoders = Encoders(dataclasses.replace(run.model, remat=False), run.mesh, run.config.evaluation.batch_size)
-    return Evaluator(encoders, run.start.tokenizer, run.start.preprocessing, run.splits, preemption.check)
+    # Among several processes one that stops by itself would leave the others waiting: there only the loop stops.
+    check = preemption.check if jax.process_count() == 1 else _go_on
+    return Evaluator(encoders, run.start.tokenizer, run.start.preprocessing, run.splits, check)
+
+
+def _go_on() -> None:
+    pass
 
 
 def score_splits(run: Run, evaluator: Evaluator, trained: FlatParams, label: str) -> ScoredSplits:

@@ -85,7 +85,10 @@ def starting_model(config: Config, splits: Mapping[str, Split]) -> Clip:
     """
     init = config.model.init
     if init.startswith("random:"):
-        return random_model(init.removeprefix("random:"), config.seed, _tokenizer_texts(config, splits))
+        try:
+            return random_model(init.removeprefix("random:"), config.seed, _tokenizer_texts(config, splits))
+        except ValueError as error:
+            raise ConfigError(f"config.model.init: {error}") from None
     if init in SHIPPED:
         return load_directory(shipped_directory(init))
     if not Path(init).is_dir():

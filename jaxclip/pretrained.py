@@ -55,12 +55,6 @@ class Clip(Checkpoint):
         return make_mesh(MeshSettings())
 
     @functools.cached_property
-    def _encoders(self) -> Callable[[int], Encoders]:
-        """Batch size → encoders; those that were used stay compiled."""
-        model = CLIP(self.config)
-        return functools.cache(lambda batch_size: Encoders(model, self._mesh, batch_size))
-
-    @functools.cached_property
     def _device_params(self) -> dict:
         return merge(shard_params(self._mesh, self.params))
 
@@ -84,7 +78,7 @@ class Clip(Checkpoint):
         def load(number: int) -> np.ndarray:
             return preprocess(images[number], self.preprocessing)
 
-        encoders = self._encoders(min(len(images), 64))
+        encoders = Encoders(CLIP(self.config), self._mesh, batch_size=64)
         return _normalised(encoders.images(self._device_params, load, len(images), on_batch))
 
     def encode_text(self, texts: Sequence[str], on_batch: Callable[[int], None] = _ignore) -> np.ndarray:
@@ -94,7 +88,7 @@ class Clip(Checkpoint):
         texts = list(texts)
         if not texts:
             return np.zeros((0, self.config.embed_dim), np.float32)
-        encoders = self._encoders(min(len(texts), 256))
+        encoders = Encoders(CLIP(self.config), self._mesh, batch_size=256)
         return _normalised(encoders.texts(self._device_params, self.tokenizer, texts, on_batch))
 
 

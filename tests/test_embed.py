@@ -121,4 +121,4 @@ def test_command_line(clip, photos, tmp_path):
     failed = command(*arguments, f"--output={tmp_path}/other.npz")
     assert failed.returncode == 1 and "Traceback" not in failed.stderr
     assert "b.png: the image has no bytes" in failed.stdout and not (tmp_path / "other.npz").exists()
-    assert "expected --images, --texts or both" in command(arguments[0], f"--output={output}").stdout
+    assert "expected --images, --texts or both" in command(arguments[0], f"--output={output}").stderr

@@ -102,6 +102,11 @@ def test_missing_role_is_refused_before_the_first_step(values, data_dir):
     refused(values, "need the role.s. paraphrase, negation; scenes/train has caption", data_dir)
 
 
+def test_missing_image_is_refused_before_the_first_step(values, data_dir):
+    values["objectives"] = {"conclip": {"objective": "conclip", "stream": "train", "distractors": True}}
+    refused(values, "need the role.s. distractor_image; scenes/train has caption, .*, image$", data_dir)
+
+
 def test_stream_without_objective_is_refused(values, data_dir):
     values["streams"]["other"] = {"dataset": "scenes", "split": "train", "batch_size": 8}
     refused(values, "streams.other: no objective uses it", data_dir)

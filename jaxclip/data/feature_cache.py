@@ -16,7 +16,9 @@ import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import jax
 import numpy as np
+from jax.experimental import multihost_utils
 
 from jaxclip.data.preprocessing import Preprocessing
 
@@ -90,6 +92,13 @@ def write(directory: Path, name: str, features: np.ndarray, image_index: np.ndar
                 raise
 
 
+def _all_processes(condition: bool) -> bool:
+    """Whether a condition holds in every process."""
+    if jax.process_count() == 1:
+        return condition
+    return bool(multihost_utils.process_allgather(np.array(condition)).all())
+
+
 def cached(
     directory: Path,
     name: str,
@@ -105,7 +114,7 @@ def cached(
       encode: (number → record, count) → features [count, D]; called with distinct images only.
     """
     found = read(directory, name)
-    if found is None:
+    if not _all_processes(found is not None):  # encoding is a joint work: all take part or none
         first, image_index = unique_images(source)
         features = encode(lambda number: source[int(first[number])], len(first))
         write(directory, name, features, image_index)

@@ -54,7 +54,7 @@ class ResNetConfig:
         _check_sizes("vision", {f"layers[{stage}]": depth for stage, depth in enumerate(self.layers)})
         _check_sizes("vision", {key: getattr(self, key) for key in ("image_size", "width", "heads")})
         if self.width % 2 or self.width * 32 % self.heads:
-            raise ValueError(f"vision: width {self.width} is odd, or 32 times it is not divisible by {self.heads} heads")
+            raise ValueError(f"vision: width {self.width} is odd, or 32 · width is not divisible by {self.heads} heads")
         if self.image_size % 32:
             raise ValueError(f"vision: image_size {self.image_size} is not a multiple of 32")
 
@@ -94,7 +94,9 @@ class ModelConfig:
                 raise ValueError(f"{name}: width {tower.width} is not divisible by its {tower.heads} heads")
         for _, tower in vision_transformers:
             if tower.image_size % tower.patch_size:
-                raise ValueError(f"vision: image_size {tower.image_size} is not a multiple of patch_size {tower.patch_size}")
+                raise ValueError(
+                    f"vision: image_size {tower.image_size} is not a multiple of patch_size {tower.patch_size}"
+                )
 
     def as_dict(self) -> dict:
         """The architecture as nested plain containers, as written to `model.json`."""

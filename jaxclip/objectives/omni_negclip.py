@@ -8,12 +8,7 @@ The method's loss is L_presence + λ₂·L_absence with λ₂ = 1: the weights o
 
 import jax.numpy as jnp
 
-from jaxclip.objectives.common import (
-    choice_cross_entropy,
-    normalise,
-    retrieval_cross_entropy,
-    symmetric_cross_entropy,
-)
+from jaxclip.objectives.common import choice_cross_entropy, normalise, retrieval_cross_entropy, symmetric_cross_entropy
 from jaxclip.objectives.objective import Objective
 
 

@@ -125,8 +125,7 @@ def load_trained(checkpoints: Path) -> FlatParams:
     if not steps:
         return {}
     directory = epath.Path(checkpoints.absolute() / str(max(steps)) / "params")
-    with ocp.PyTreeCheckpointer() as checkpointer:
-        # As NumPy: a checkpoint of other devices than ours has shardings that we cannot make.
-        leaves = checkpointer.metadata(directory).item_metadata.tree
-        as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), leaves)
-        return checkpointer.restore(directory, restore_args=as_numpy)
+    handler = ocp.PyTreeCheckpointHandler()
+    # As NumPy: a checkpoint of other devices than ours has shardings that we cannot make.
+    as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), handler.metadata(directory).tree)
+    return handler.restore(directory, args=ocp.args.PyTreeRestore(restore_args=as_numpy))

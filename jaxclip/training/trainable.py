@@ -85,10 +85,11 @@ def group_by_pattern(patterns: Sequence[str], paths: Sequence[str]) -> dict[str,
     Raises:
       TrainableError: a pattern matches nothing, or two patterns match the same leaf.
     """
-    groups = {pattern: matches(pattern, paths) for pattern in patterns}
+    groups: dict[str, list[str]] = {}
     owner: dict[str, str] = {}
-    for pattern, found in groups.items():
-        for path in found:
+    for pattern in patterns:
+        groups[pattern] = matches(pattern, paths)
+        for path in groups[pattern]:
             if path in owner:
                 raise TrainableError(f"parameter {path!r} is matched twice: by {owner[path]!r} and by {pattern!r}")
             owner[path] = pattern

@@ -81,7 +81,9 @@ def reference(params, images):
 
     x = x.reshape(len(x), -1, x.shape[-1])
     x = np.concatenate([x.mean(1, keepdims=True), x], 1) + params["attnpool/positional_embedding"]
-    q, k, v = (x @ params[f"attnpool/{n}/kernel"] + params[f"attnpool/{n}/bias"] for n in ("q_proj", "k_proj", "v_proj"))
+    q, k, v = (
+        x @ params[f"attnpool/{n}/kernel"] + params[f"attnpool/{n}/bias"] for n in ("q_proj", "k_proj", "v_proj")
+    )
     width, parts = x.shape[-1] // CONFIG.vision.heads, []
     for head in range(CONFIG.vision.heads):
         place = slice(head * width, (head + 1) * width)
@@ -131,7 +133,10 @@ def test_remat_changes_nothing(params, images):
 @pytest.mark.parametrize(("variant", "count"), [("RN50", 102_007_137), ("RN101", 119_688_033), ("RN50x4", 178_300_601)])
 def test_parameter_counts_are_the_published_ones(variant, count):
     shapes = parameter_shapes(VARIANTS[variant])
-    assert sum(np.prod(shape, dtype=int) for path, shape in shapes.items() if not path.endswith(("/mean", "/var"))) == count
+    assert (
+        sum(np.prod(shape, dtype=int) for path, shape in shapes.items() if not path.endswith(("/mean", "/var")))
+        == count
+    )
 
 
 @pytest.mark.parametrize(

@@ -1,13 +1,29 @@
 """Objectives by name: the registry, its errors, and what every objective promises."""
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from objective_cases import CASES, SCALE, build_case, needed_roles, value_and_gradients
+from reference_losses import random_embeddings
 
-from jaxclip.objectives import BUILDERS, Objective, build
+from jaxclip.objectives import Objective, build
+
+WIDTH = 6
+
+
+@functools.cache
+def compiled(case):
+    """Embeddings, scale, params → ((loss, parts), gradients), compiled once for each shape."""
+    return value_and_gradients(build_case(case))
+
+
+def random_inputs(objective):
+    """float32 [4, WIDTH] for each role."""
+    return jax.tree.map(np.float32, random_embeddings(needed_roles(objective), 4, WIDTH))
 
 
 def test_unknown_names_name_the_near_matches():
@@ -34,24 +50,69 @@ def test_missing_roles_are_named():
         build("clip")({"caption": jnp.ones((2, 4))}, 1.0)
 
 
-@pytest.mark.parametrize("name", BUILDERS)
-def test_every_objective_keeps_the_contract(name):
+@pytest.mark.parametrize("case", CASES)
+def test_every_objective_keeps_the_contract(case):
     """Its name, its roles and nothing else; float32 scalars; the same under `jax.jit`; finite gradients."""
-    objective = build(name)
-    assert isinstance(objective, Objective) and objective.name == name and objective.roles
-    generator = np.random.default_rng(0)
-    shape = (4, 8)
-    embeddings = {role: jnp.float32(generator.standard_normal(shape)) for role in ("image", *objective.roles)}
-    params = objective.init(8)
-    loss, parts = objective(embeddings, jnp.float32(10))
-    jitted, jitted_parts = jax.jit(objective)(embeddings, jnp.float32(10), params)
+    objective = build_case(case)
+    assert isinstance(objective, Objective) and objective.name == CASES[case][0] and objective.roles
+    assert objective.images[0] == "image"
+    embeddings = random_inputs(objective)
+    loss, parts = objective(embeddings, jnp.float32(SCALE))
+    (jitted, jitted_parts), gradients = compiled(case)(embeddings, SCALE, objective.init(WIDTH))
     assert loss.shape == () and loss.dtype == jnp.float32 and np.isfinite(loss)
     assert parts and all(part.shape == () for part in parts.values())
     assert jitted == pytest.approx(float(loss), rel=1e-5) and jitted_parts.keys() == parts.keys()
-    gradients = jax.jit(jax.grad(lambda *arguments: objective(*arguments)[0], argnums=(0, 1)))(
-        embeddings, jnp.float32(10), params
-    )
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradients))
+    assert all(np.any(gradients[0][role]) for role in needed_roles(objective))
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_order_and_lengths_do_not_matter(case):
+    """A permuted batch gives the same loss and permuted gradients; three times as long embeddings the same loss."""
+    objective = build_case(case)
+    embeddings, params = random_inputs(objective), objective.init(WIDTH)
+    order = np.array([2, 0, 3, 1])
+    (expected, _), (gradients, *_) = compiled(case)(embeddings, SCALE, params)
+    permuted = {role: values[order] for role, values in embeddings.items()}
+    (found, _), (permuted_gradients, *_) = compiled(case)(permuted, SCALE, params)
+    assert found == pytest.approx(float(expected), rel=1e-5)
+    largest = max(np.abs(values).max() for values in gradients.values())
+    for role, values in gradients.items():
+        np.testing.assert_allclose(permuted_gradients[role], values[order], rtol=0, atol=2e-5 * largest, err_msg=role)
+    longer = {role: 3 * values for role, values in embeddings.items()}
+    assert compiled(case)(longer, SCALE, params)[0][0] == pytest.approx(float(expected), rel=1e-5)
+
+
+def degenerate_batches(embeddings):
+    """Batches in which texts are the same, records are the same, or embeddings are zero or opposite."""
+    ones = {role: np.ones_like(values) for role, values in embeddings.items()}
+    yield {role: values if "image" in role else ones[role] for role, values in embeddings.items()}
+    yield {role: np.broadcast_to(values[:1], values.shape) for role, values in embeddings.items()}
+    yield ones
+    yield {role: -values if "image" in role else values for role, values in ones.items()}
+    yield {role: values * np.float32([[0], [1], [1], [1]]) for role, values in embeddings.items()}
+    yield {role: 0 * values for role, values in embeddings.items()}
+
+
+@pytest.mark.parametrize("scale", [1.0, 100.0])
+@pytest.mark.parametrize("case", CASES)
+def test_degenerate_batches_give_no_nan(case, scale):
+    objective = build_case(case)
+    for embeddings in degenerate_batches(random_inputs(objective)):
+        (loss, parts), gradients = compiled(case)(embeddings, scale, objective.init(WIDTH))
+        assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves((loss, parts, gradients)))
+        for role, values in embeddings.items():
+            zero_rows = ~np.any(values, axis=-1)
+            assert not np.any(np.asarray(gradients[0][role])[zero_rows]), role
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_batch_of_one_gives_no_nan(case):
+    objective = build_case(case)
+    embeddings = {role: values[:1] for role, values in random_inputs(objective).items()}
+    for batch in (embeddings, jax.tree.map(np.zeros_like, embeddings)):
+        results = compiled(case)(batch, SCALE, objective.init(WIDTH))
+        assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(results))
 
 
 def test_objectives_are_constants():

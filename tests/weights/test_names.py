@@ -79,9 +79,13 @@ def test_rules_permute_and_join_as_they_say():
     np.testing.assert_array_equal(joined, np.concatenate([part.T for part in parts], axis=1))
 
 
-@pytest.mark.parametrize(("variant", "rule_of"), [("ViT-B/32", huggingface_rule), ("ViT-B/32", openai_rule), ("RN50", openai_rule)])
+@pytest.mark.parametrize(
+    ("variant", "rule_of"), [("ViT-B/32", huggingface_rule), ("ViT-B/32", openai_rule), ("RN50", openai_rule)]
+)
 def test_shapes_and_values_survive_a_round_trip(variant, rule_of):
-    shapes = {path: tuple(min(size, 6) for size in shape) for path, shape in parameter_shapes(VARIANTS[variant]).items()}
+    shapes = {
+        path: tuple(min(size, 6) for size in shape) for path, shape in parameter_shapes(VARIANTS[variant]).items()
+    }
     generator = np.random.default_rng(1)
     params = {path: generator.standard_normal(shape).astype(np.float16) for path, shape in shapes.items()}
     foreign = to_foreign(params, rule_of)

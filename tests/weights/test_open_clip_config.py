@@ -76,7 +76,12 @@ def test_other_towers_are_refused_by_name(case):
 
 
 def test_neutral_settings_are_fine():
-    idle = {"custom_text": True, "vision_cfg__patch_dropout": 0.5, "text_cfg__pool_type": "argmax", "text_cfg__act_kwargs": {}}
+    idle = {
+        "custom_text": True,
+        "vision_cfg__patch_dropout": 0.5,
+        "text_cfg__pool_type": "argmax",
+        "text_cfg__act_kwargs": {},
+    }
     values = model_values(**idle, vision_cfg__timm_pool="avg", vision_cfg__image_size=[224, 224])
     assert parse_config("config", values) == VARIANTS["ViT-B/32"]
 

@@ -1,7 +1,7 @@
 """Embeddings of every architecture family from every format, against the reference libraries.
 
 Some models have their real size, others their real widths with fewer layers. JAXCLIP_FULL_SIZE=1 tests all of the
-published architectures at their real size instead (half an hour on two cores, 40 GB of disk for temporary files).
+published architectures at their real size instead, bigG-14 among them: an hour or more, and 40 GB of memory.
 """
 
 import functools

@@ -18,7 +18,10 @@ def write_archive(path, entries, compression=zipfile.ZIP_STORED):
     return path
 
 
-def one_tensor(data=np.arange(6, dtype=np.float32).tobytes(), **damage):
+NUMBERS = np.arange(6, dtype=np.float32).tobytes()
+
+
+def one_tensor(data=NUMBERS, **damage):
     """Entries of an archive whose state dict has the one key `weight`."""
     wrapped = b"\x80\x02}X\x06\x00\x00\x00weight" + tensor_pickle(**damage)[2:-1] + b"s."
     return {"model/data.pkl": wrapped, "model/byteorder": b"little", "model/data/0": data, "model/version": b"3\n"}
@@ -119,7 +122,7 @@ def test_a_claim_of_more_bytes_than_there_are_is_refused(tmp_path):
 def test_flipped_bits_in_a_tensor_are_noticed(tmp_path):
     path = write_archive(tmp_path / "a.pt", one_tensor())
     data = bytearray(path.read_bytes())
-    data[data.index(np.arange(6, dtype=np.float32).tobytes()) + 5] ^= 1
+    data[data.index(NUMBERS) + 5] ^= 1
     path.write_bytes(data)
     tensor = read_torch(path).tensors["weight"]
     with pytest.raises(WeightsError, match="entry 'model/data/0' is damaged.*CRC"):

@@ -37,8 +37,14 @@ ATTACKS = {
     "getattr": (Call(getattr, "text", "upper"), r"builtins\.getattr"),
     "import": (Call(builtins.__import__, "os"), r"builtins\.__import__"),
     "subprocess": (Call(subprocess.Popen, ["true"]), r"(subprocess|commands)\.Popen"),
-    "nested reduce": ({"weight": [Call(dict, [("key", Call(os.system, "true"))])]}, r"(posix|nt)\.system|builtins\.dict"),
-    "reduce within an admitted call": (Call(collections.OrderedDict, [("key", Call(os.getcwd))]), r"(posix|nt)\.getcwd"),
+    "nested reduce": (
+        {"weight": [Call(dict, [("key", Call(os.system, "true"))])]},
+        r"(posix|nt)\.system|builtins\.dict",
+    ),
+    "reduce within an admitted call": (
+        Call(collections.OrderedDict, [("key", Call(os.getcwd))]),
+        r"(posix|nt)\.getcwd",
+    ),
     "setstate": (WithState(), r"WithState|copy_?reg\._reconstructor"),
     "pickle within a pickle": (Call(pickle.loads, b"cos\nsystem\n."), r"_?pickle\.loads"),
     "numpy": (np.zeros(3), r"numpy\..*_reconstruct"),
@@ -49,7 +55,7 @@ ATTACKS = {
 @pytest.mark.parametrize("attack", ATTACKS)
 def test_attacks_are_refused_by_the_name_of_the_global(attack, protocol):
     payload, name = ATTACKS[attack]
-    with pytest.raises(WeightsError, match=rf"model\.pt: the pickle names the global '.*({name})', which could run code"):
+    with pytest.raises(WeightsError, match=rf"model\.pt: the pickle names the global '.*({name})', which could run"):
         load_pickle(pickle.dumps(payload, protocol), "model.pt")
 
 
@@ -78,7 +84,9 @@ TENSOR_CLASS = b"ctorch._utils\n_rebuild_tensor_v2\n"
 def tensor_pickle(offset=b"K\x00", shape=b"(K\x02K\x03t", strides=b"(K\x03K\x01t", kind=b"FloatStorage", size=b"K\x06"):
     """The pickle that torch.save writes for one tensor, with parts to damage."""
     storage = b"(X\x07\x00\x00\x00storagectorch\n" + kind + b"\nX\x01\x00\x00\x000X\x03\x00\x00\x00cpu" + size + b"tQ"
-    return b"\x80\x02" + TENSOR_CLASS + b"(" + storage + offset + shape + strides + b"\x89ccollections\nOrderedDict\n)RtR."
+    return (
+        b"\x80\x02" + TENSOR_CLASS + b"(" + storage + offset + shape + strides + b"\x89ccollections\nOrderedDict\n)RtR."
+    )
 
 
 def test_a_tensor_of_torch():
@@ -122,7 +130,9 @@ def test_a_checked_tensor_cannot_be_changed_afterwards():
 
 
 def test_scripted_modules_keep_their_members_only():
-    data = b"\x80\x02c__torch__.clip.model\nCLIP\n)\x81}(X\x05\x00\x00\x00scaleK\x07X\x0c\x00\x00\x00__setstate__K\x01ub."
+    data = (
+        b"\x80\x02c__torch__.clip.model\nCLIP\n)\x81}(X\x05\x00\x00\x00scaleK\x07X\x0c\x00\x00\x00__setstate__K\x01ub."
+    )
     module = load_pickle(data, "model.pt")
     assert isinstance(module, ScriptedModule) and module.members == {"scale": 7, "__setstate__": 1}
     with pytest.raises(WeightsError, match="not a readable pickle"):
@@ -153,5 +163,11 @@ def test_every_cut_of_a_pickle_is_refused(length):
 
 
 def test_plain_values_come_through():
-    values = {"epoch": 3, "name": "run", "loss": 0.5, "steps": [1, (2, None), True], "order": collections.OrderedDict(a=1)}
+    values = {
+        "epoch": 3,
+        "name": "run",
+        "loss": 0.5,
+        "steps": [1, (2, None), True],
+        "order": collections.OrderedDict(a=1),
+    }
     assert load_pickle(pickle.dumps(values, 2), "model.pt") == values

@@ -99,7 +99,11 @@ class AttentionPool(nn.Module):
         width = tower.width * 32
         self.heads = tower.heads
         self.positional_embedding = nn.Parameter(torch.empty((tower.image_size // 32) ** 2 + 1, width))
-        self.q_proj, self.k_proj, self.v_proj = nn.Linear(width, width), nn.Linear(width, width), nn.Linear(width, width)
+        self.q_proj, self.k_proj, self.v_proj = (
+            nn.Linear(width, width),
+            nn.Linear(width, width),
+            nn.Linear(width, width),
+        )
         self.c_proj = nn.Linear(width, embed_dim)
 
     def forward(self, x):
@@ -181,7 +185,8 @@ def randomise(model: nn.Module, seed: int = 0) -> None:
             values = 0.1 * noise + (1 if name.endswith("weight") else 0)
         else:
             embedding = "embed" in name and "patch" not in name
-            values = noise * (0.3 if embedding else _fan_in(name, tensor) ** -0.5)
+            gain = 2 if tensor.ndim == 4 else 1  # ReLUs halve: a deep ResNet would forget its image
+            values = noise * (0.3 if embedding else (gain / _fan_in(name, tensor)) ** 0.5)
         tensor.copy_(values)
 
 
