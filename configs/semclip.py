@@ -51,7 +51,7 @@ def get_config(variant: str = "") -> ConfigDict:
         {"name": "adamw", "learning_rate": 2e-3, "weight_decay": 0.2, "decay": "all", "clip_norm": 1.0}
     )
     (_on_triplets if variant == "triplets" else _on_scenes)(config, smoke=variant == "smoke")
-    config.checkpoint = ConfigDict({"every": 100, "best": "original_over_negation"})
+    config.checkpoint = ConfigDict({"every": 200, "best": "original_over_negation"})
     config.mesh = ConfigDict({"data": -1, "model": 1})
     config.log_every = 10
     return config
@@ -63,9 +63,9 @@ def _on_scenes(config: ConfigDict, smoke: bool) -> None:
     config.datasets = ConfigDict({"scenes": {"builder": "scenes", **sizes}})
     config.streams = ConfigDict({"train": {"dataset": "scenes", "split": "train", "batch_size": 64}})
     config.trainable = ("front_text_layers(3)", *SHARED_TEXT_PARAMETERS)
-    config.schedule = ConfigDict({"steps": 6 if smoke else 400, "warmup_steps": 3 if smoke else 50})
+    config.schedule = ConfigDict({"steps": 6 if smoke else 800, "warmup_steps": 3 if smoke else 50})
     tests = ("scenes/test", "scenes/test_templates", "scenes/test_combinations")
-    config.evaluation = ConfigDict({"validation": "scenes/validation", "splits": tests, "every": 100})
+    config.evaluation = ConfigDict({"validation": "scenes/validation", "splits": tests, "every": 200})
 
 
 def _on_triplets(config: ConfigDict, smoke: bool) -> None:
