@@ -30,7 +30,7 @@ semclip: .venv/installed
 	.venv/bin/python -m jaxclip.main --config=configs/semclip.py --workdir=$(WORKDIR)
 
 test: .venv-test/installed
-	.venv-test/bin/python -m pytest
+	.venv-test/bin/python -m pytest --quiet --numprocesses=auto --dist=loadfile
 
 # Remakes the model that comes with the package, from nothing (up to an hour on 2 cores).
 scenes-base: .venv/installed

@@ -89,7 +89,9 @@ def test_eight_devices_give_the_losses_of_one(finished, tmp_path, data_dir):
         eight = [row for row in figures(workdir) if "loss" in row]
         assert [row["step"] for row in one] == [row["step"] for row in eight]
         for name in ("loss", "semclip/contrastive", "semclip/paraphrase", "semclip/negation"):
-            np.testing.assert_allclose([row[name] for row in eight], [row[name] for row in one], rtol=2e-4, err_msg=name)
+            np.testing.assert_allclose(
+                [row[name] for row in eight], [row[name] for row in one], rtol=2e-4, err_msg=name
+            )
 
 
 def wait_for_step(workdir: Path, step: int, process: subprocess.Popen) -> None:

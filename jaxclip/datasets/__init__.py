@@ -103,7 +103,9 @@ def _scenes(name: str, split: str, data_dir: Path, **settings) -> Split:
     return _open_tfds(name, scenes_builder.prepare(data_dir, **settings), split, tuple(zeroshot))
 
 
-def _triplets(name: str, split: str, data_dir: Path, *, annotations=None, images=None, columns=None, **settings) -> Split:
+def _triplets(
+    name: str, split: str, data_dir: Path, *, annotations=None, images=None, columns=None, **settings
+) -> Split:
     if annotations is None or images is None:
         raise DatasetError(f"{name}: needs `annotations` (a CSV, TSV or JSONL file) and `images` (a folder)")
     given = {role: column for role, column in (columns or {}).items() if column is not None}

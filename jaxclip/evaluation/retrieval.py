@@ -14,9 +14,7 @@ NOT_FOUND = np.iinfo(np.int64).max
 _ENTRIES_PER_BLOCK = 4_000_000
 
 
-def ranks(
-    queries: np.ndarray, gallery: np.ndarray, query_labels: np.ndarray, gallery_labels: np.ndarray
-) -> np.ndarray:
+def ranks(queries: np.ndarray, gallery: np.ndarray, query_labels: np.ndarray, gallery_labels: np.ndarray) -> np.ndarray:
     """Rank of each query's best match: 1 + the number of other gallery items that score at least as well.
 
     A gallery item matches a query when their labels are equal; several may. With images as labels, text to image is

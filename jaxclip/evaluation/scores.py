@@ -49,10 +49,12 @@ def bootstrap(outcomes: np.ndarray, *, resamples: int = 1000, confidence: float 
     values, counts = np.unique(outcomes, return_counts=True)
     generator = np.random.default_rng(seed)
     block = max(1, _COUNTS_PER_BLOCK // values.size)
-    means = np.concatenate([
-        generator.multinomial(n, counts / n, size=min(block, resamples - start)) @ values / n
-        for start in range(0, resamples, block)
-    ])
+    means = np.concatenate(
+        [
+            generator.multinomial(n, counts / n, size=min(block, resamples - start)) @ values / n
+            for start in range(0, resamples, block)
+        ]
+    )
     tail = (1 - confidence) / 2
     low, high = np.quantile(means, [tail, 1 - tail])
     return Score(value=float(outcomes.mean()), n=n, low=float(low), high=float(high))

@@ -65,9 +65,7 @@ def score_split(
     return {name: bootstrap(values, seed=seed) for name, values in outcomes.items()}
 
 
-def similarities(
-    embeddings: Mapping[str, np.ndarray], image_index: np.ndarray | None = None
-) -> dict[str, np.ndarray]:
+def similarities(embeddings: Mapping[str, np.ndarray], image_index: np.ndarray | None = None) -> dict[str, np.ndarray]:
     """Cosine of every record's image with each of its texts: text role -> [n]; arguments as for `score_split`."""
     image_index = _check(embeddings, image_index)
     image = np.asarray(embeddings["image"])[image_index]

@@ -1,5 +1,7 @@
 """SemCLIP's loss against float64 NumPy: values and gradients under every switch, degenerate batches, errors."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -38,8 +40,13 @@ def loss(inputs, **switches):
     return build("semclip", **switches)(inputs, scale, params)[0]
 
 
+@functools.cache
+def compiled(**switches):
+    return jax.jit(jax.value_and_grad(lambda inputs: loss(inputs, **switches)))
+
+
 def value_and_gradients(inputs, **switches):
-    return jax.jit(jax.value_and_grad(lambda inputs: loss(inputs, **switches)))(inputs)
+    return compiled(**switches)(inputs)
 
 
 SWITCHES = {

@@ -1,4 +1,4 @@
-"""Models of real size are written here: they are removed after each test, where pytest would keep three runs of them."""
+"""Models of real size are written here: each test removes its own, where pytest would keep those of three runs."""
 
 import shutil
 

@@ -121,6 +121,20 @@ def test_shards(copy_of, tmp_path):
         open_checkpoint(index)
 
 
+def test_torch_files_of_huggingface(copy_of, tmp_path):
+    torch = pytest.importorskip("torch")
+    path = copy_of("huggingface")
+    tensors = {key: torch.from_numpy(tensor) for key, tensor in load_file(path).items()}
+    path.unlink()
+    torch.save(tensors, tmp_path / "pytorch_model.bin")
+    assert_same(open_checkpoint(tmp_path), checkpoint())
+    assert_same(open_checkpoint(tmp_path / "pytorch_model.bin"), checkpoint())
+    (tmp_path / "pytorch_model.bin").rename(tmp_path / "pytorch_model-1.bin")
+    index = tmp_path / "pytorch_model.bin.index.json"
+    index.write_text(json.dumps({"weight_map": dict.fromkeys(tensors, "pytorch_model-1.bin")}))
+    assert_same(open_checkpoint(tmp_path), checkpoint())
+
+
 def test_bfloat16_is_kept(formats, tmp_path):
     write_huggingface(checkpoint(dtype=ml_dtypes.bfloat16), tmp_path / "bfloat16")
     assert_same(open_checkpoint(tmp_path / "bfloat16"), checkpoint(dtype=ml_dtypes.bfloat16))

@@ -148,8 +148,7 @@ def _denial_form(plan: Plan, target: str) -> Form:
     """The meaning of a denial: `target` is "link" or the letters of the denied objects."""
     letters = "" if target == "link" else target
     exists = [
-        Not(Exists(noun.spec)) if letter in letters else Exists(noun.spec)
-        for letter, noun in zip("abc", plan.phrases)
+        Not(Exists(noun.spec)) if letter in letters else Exists(noun.spec) for letter, noun in zip("abc", plan.phrases)
     ]
     link = link_form(plan)
     if target == "link":

@@ -132,9 +132,7 @@ def plan_caption(scene: Scene, rng: np.random.Generator) -> Plan:
     colourless = int(rng.random() * len(things)) if rng.random() < _NO_COLOUR_SHARE else None
     return Plan(
         kind=_kind(len(things), link),
-        phrases=tuple(
-            name_thing(thing, scene, rng, colour=index != colourless) for index, thing in enumerate(things)
-        ),
+        phrases=tuple(name_thing(thing, scene, rng, colour=index != colourless) for index, thing in enumerate(things)),
         link=link,
         link_words=choose(rng, link_words[link]) if link else "",
         exact=len(things) == len(scene.things),
