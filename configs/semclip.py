@@ -9,8 +9,8 @@ On your own table of captions, paraphrases and negations, with images in a folde
     python -m jaxclip.main --config=configs/semclip.py:triplets --workdir=runs/mine --config.model.init=MODEL_DIR \
         --config.datasets.triplets.annotations=triplets.csv --config.datasets.triplets.images=photographs
 
-The image tower is frozen. The paper's named runs are settings: --config.objectives.semclip.gamma=0.0 is paraphrase-only,
-beta=0.0 negation-only, both zero the baseline.
+The image tower is frozen. The paper's named runs are settings: --config.objectives.semclip.gamma=0.0 is
+paraphrase-only, beta=0.0 negation-only, both zero the baseline.
 """
 
 from ml_collections import ConfigDict

@@ -34,7 +34,7 @@ class ModelSettings(_Section):
     """Where the model comes from and how it computes.
 
     `init` is a model directory, the name of a model that ships with the package (`scenes-base`), or `random:VARIANT`.
-    `tokenizer`, for random weights only, is `clip` (CLIP's own) or `train:DATASET` (made from that data set's captions).
+    `tokenizer`, for random weights only, is `clip` (CLIP's own) or `train:DATASET` (made from its captions).
     """
 
     init: str
@@ -121,7 +121,7 @@ class CheckpointSettings(_Section):
 
 
 class EvaluationSettings(_Section):
-    """Splits are written `DATASET/SPLIT`. The validation split is scored every `every` steps, the others at both ends."""
+    """Splits are written `DATASET/SPLIT`. `validation` is scored every `every` steps, `splits` at both ends."""
 
     validation: str | None = None
     splits: tuple[str, ...] = ()

@@ -1,4 +1,4 @@
-"""What a finished run shows: scores before and after, similarity histograms, curves, a gallery, and where it came from."""
+"""What a finished run shows: scores before and after, similarity histograms, curves, a gallery, its provenance."""
 
 import importlib.metadata
 import io
@@ -10,7 +10,6 @@ from pathlib import Path
 
 import jax
 import numpy as np
-from PIL import Image
 
 from jaxclip.config import Config
 from jaxclip.data.preprocessing import decode_image
@@ -42,7 +41,10 @@ def thumbnail(data: bytes, name: str) -> bytes:
 
 
 def _top_images(split, scored: Scored, role: str, number: int) -> list[dict]:
-    """The images nearest to record `number`'s text of a role; right is its own image, for a negation any other."""
+    """The images nearest to record `number`'s text of a role.
+
+    Known is only what the record says: its caption is true of its own image, its negation false of it.
+    """
     similarity = unit(scored.embeddings["image"]) @ unit(scored.embeddings[role][number : number + 1])[0]
     own = scored.image_index[number]
     shown = []
@@ -52,7 +54,7 @@ def _top_images(split, scored: Scored, role: str, number: int) -> list[dict]:
             {
                 "image": thumbnail(record["image"], record["id"]),
                 "score": float(similarity[row]),
-                "correct": bool(row != own if role == "negation" else row == own),
+                "correct": role != "negation" if row == own else None,
             }
         )
     return shown

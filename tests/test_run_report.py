@@ -51,11 +51,12 @@ def test_gallery_shows_the_nearest_images_and_marks_the_right_one():
     for entry in shown:
         number = int(entry["query"].removeprefix("<b>").removesuffix("</b>"))
         base, final = entry["checkpoints"]["base"], entry["checkpoints"]["final"]
-        assert not base["query"][0]["correct"]
-        assert final["query"][0]["correct"]
+        assert base["query"][0]["correct"] is None
+        assert final["query"][0]["correct"] is True
+        assert [image["correct"] for image in base["query"]].count(True) == 1
         first = Image.open(io.BytesIO(final["query"][0]["image"]))
         assert first.getpixel((0, 0)) == (number,) * 3
-        assert final["negated_query"][0]["correct"] == (number != 0)
+        assert final["negated_query"][0]["correct"] is (False if number == 0 else None)
         scores = [image["score"] for image in final["query"]]
         assert scores == sorted(scores, reverse=True)
 

@@ -1,7 +1,7 @@
 """What a record is.
 
-A record is a dict with `id` (str), `image` (encoded bytes, or a uint8 array [H, W, 3]), and one string for each text role
-that the data has. `caption` is always there.
+A record is a dict with `id` (str), `image` (encoded bytes, or a uint8 array [H, W, 3]), and one string for each text
+role that the data has. `caption` is always there.
 """
 
 TEXT_ROLES = {

@@ -69,7 +69,8 @@ def write_report(
       metrics_rows: lines of metrics.jsonl, see `plots.training_curves`.
       gallery: searches shown side by side, each `{"query": str, "negated_query": str, "checkpoints": {NAME:
         {"query": RESULTS, "negated_query": RESULTS}}}` with RESULTS, best first, a list of `{"image": PNG or JPEG
-        bytes, "score": float, "correct": bool}`. Images are shown at 96 pixels and stored as they are: pass thumbnails.
+        bytes, "score": float, "correct": bool or None}`, None where it is not known whether the sentence is true of the
+        image. Images are shown at 96 pixels and stored as they are: pass thumbnails.
       provenance: how to remake the run: text, or anything that JSON can hold, by name.
       baseline: checkpoint that the others are compared with.
 
@@ -157,6 +158,14 @@ def _image_name(content: bytes) -> str:
     return f"gallery_{hashlib.sha256(content).hexdigest()[:12]}.{_image_type(content)}"
 
 
+def _verdict(correct: bool | None) -> str:
+    return {True: "right", False: "wrong", None: "open"}[correct]
+
+
+def _mark(correct: bool | None) -> str:
+    return {True: "✓", False: "✗", None: ""}[correct]
+
+
 def _data_uri(content: bytes) -> str:
     return f"data:image/{_image_type(content)};base64,{base64.b64encode(content).decode()}"
 
@@ -181,7 +190,7 @@ def _html(page: Mapping) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["data_uri"] = _data_uri
+    environment.filters |= {"data_uri": _data_uri, "verdict": _verdict, "mark": _mark}
     return environment.get_template("report.html.j2").render(page, legend=LEGEND, missing=MISSING)
 
 
@@ -199,8 +208,8 @@ def _markdown(page: Mapping, scorecard: str) -> str:
             lines += [f"### “{escape(search[kind])}”", ""]
             for checkpoint, found in search["checkpoints"].items():
                 images = [
-                    f"![{'right' if result['correct'] else 'wrong'}]({_image_name(result['image'])}) "
-                    f"{'✓' if result['correct'] else '✗'} {result['score']:.3f}"
+                    f"![{_verdict(result['correct'])}]({_image_name(result['image'])}) "
+                    f"{_mark(result['correct'])} {result['score']:.3f}"
                     for result in found[kind]
                 ]
                 lines += [f"{escape(checkpoint)}: {' · '.join(images)}", ""]

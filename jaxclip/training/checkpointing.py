@@ -120,7 +120,7 @@ class Checkpoints:
 
 
 def load_trained(checkpoints: Path) -> FlatParams:
-    """The trained parameters of the newest checkpoint in WORKDIR/checkpoints, path → NumPy array; {} before the first."""
+    """Trained parameters of the newest checkpoint in WORKDIR/checkpoints, path → NumPy array; {} before the first."""
     steps = [int(entry.name) for entry in checkpoints.iterdir() if entry.name.isdigit()]
     if not steps:
         return {}

@@ -20,7 +20,8 @@ def picture(colour, kind="PNG"):
 def arguments(document, similarities):
     right = {"image": picture("red"), "score": 0.31234, "correct": True}
     wrong = {"image": picture("blue", "JPEG"), "score": -0.2, "correct": False}
-    found = {"query": [right, wrong], "negated_query": [wrong, right]}
+    unknown = {"image": picture("green"), "score": 0.125, "correct": None}
+    found = {"query": [right, unknown], "negated_query": [wrong, unknown]}
     return {
         "title": "A <b>run</b>",
         "document": document,
@@ -65,7 +66,7 @@ def test_html_is_self_contained_and_shows_every_figure(tmp_path, arguments):
     assert all(source.startswith("data:image/") for source in page.images())
     shown = {base64.b64decode(source.split(",")[1]) for source in page.images()}
     on_disk = {file.read_bytes() for file in path.parent.iterdir() if file.suffix in (".png", ".jpeg")}
-    assert shown == on_disk and len(on_disk) == 6
+    assert shown == on_disk and len(on_disk) == 7
     assert sorted(file.name for file in path.parent.glob("[st]*.png")) == [
         "scores_1_test.png", "scores_2_CC_Neg_test.png", "similarities.png", "training.png"
     ]  # fmt: skip
@@ -81,15 +82,15 @@ def test_html_shows_text_from_outside_as_text(tmp_path, arguments):
 
 def test_html_holds_scores_headlines_and_facts(tmp_path, arguments):
     text = Page(write_report(tmp_path, **arguments).read_text()).text
-    scores, facts, hits = ("68.1 →", "▲ +10.0 points", "76.1–80.1"), ("44,513,793", "5e-05"), ("✓ 0.312", "✗ -0.200")
-    assert all(expected in text for expected in scores + facts + hits)
+    scores, facts = ("68.1 →", "▲ +10.0 points", "76.1–80.1"), ("44,513,793", "5e-05")
+    assert all(expected in text for expected in (*scores, *facts, "✓ 0.312", "✗ -0.200", "0.125"))
 
 
 def test_markdown_links_files_that_exist_and_escapes_text(tmp_path, arguments):
     write_report(tmp_path, **arguments)
     text = (tmp_path / "report.md").read_text()
     links = [part.split(")")[0] for part in text.split("](")[1:] if not part.startswith("y")]
-    assert len(set(links)) == 6 and all((tmp_path / link).is_file() for link in links)
+    assert len(set(links)) == 7 and all((tmp_path / link).is_file() for link in links)
     assert "<script>" not in text and r"no dog \| \[x\](y)" in text and '\n      "seed": 42' in text
 
 
