@@ -7,6 +7,9 @@
 PYTHON ?= python3
 WORKDIR ?= runs/semclip
 
+# The first error that a user with an old Python sees.
+PYTHON_IS_NEW_ENOUGH = $(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("jaxclip needs Python 3.11 or newer; " + sys.executable + " is " + sys.version.split()[0] + ". Give another: make PYTHON=python3.12 ...")'
+
 .PHONY: help semclip test scenes-base
 
 help:
@@ -15,12 +18,14 @@ help:
 # An environment is complete when its stamp is newer than the requirements: an interrupted installation is done again.
 .venv/installed: requirements.txt
 	@echo "Making the environment .venv (about 1 GB, once) ..."
+	@$(PYTHON_IS_NEW_ENOUGH)
 	$(PYTHON) -m venv .venv
 	.venv/bin/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
 	@touch $@
 
 .venv-test/installed: requirements.txt requirements-test.txt
 	@echo "Making the test environment .venv-test (about 2 GB, once) ..."
+	@$(PYTHON_IS_NEW_ENOUGH)
 	$(PYTHON) -m venv .venv-test
 	.venv-test/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-test.txt
 	@touch $@
