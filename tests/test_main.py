@@ -89,9 +89,11 @@ def test_eight_devices_give_the_losses_of_one(finished, tmp_path, data_dir):
         eight = [row for row in figures(workdir) if "loss" in row]
         assert [row["step"] for row in one] == [row["step"] for row in eight]
         for name in ("loss", "semclip/contrastive", "semclip/paraphrase", "semclip/negation"):
-            np.testing.assert_allclose(
-                [row[name] for row in eight], [row[name] for row in one], rtol=2e-4, err_msg=name
-            )
+            found, expected = [row[name] for row in eight], [row[name] for row in one]
+            np.testing.assert_allclose(found[0], expected[0], rtol=1e-5, atol=1e-6, err_msg=name)
+            # Rounding of the first steps is carried on by the next ones. The paraphrase part is 1 - cosine, so what
+            # it is rounded to is a share of 1, not of its own small value.
+            np.testing.assert_allclose(found, expected, rtol=2e-4, atol=2e-5, err_msg=name)
 
 
 def wait_for_step(workdir: Path, step: int, process: subprocess.Popen) -> None:
