@@ -12,7 +12,7 @@ import pytest
 
 import jaxclip
 from jaxclip.data.preprocessing import CLIP
-from jaxclip.pretrained import Clip, ModelDirectoryError, open_model, save_directory, shipped_directory
+from jaxclip.pretrained import Clip, ModelDirectoryError, open_model, save_directory
 from jaxclip.weights import WeightsError
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -85,8 +85,6 @@ def test_load_takes_a_work_directory(workdir, clip):
 
 
 def test_load_takes_the_name_of_a_shipped_model():
-    if not shipped_directory("scenes-base").is_dir():
-        pytest.skip("no model is shipped yet")
     embeddings = jaxclip.load("scenes-base").encode_text(["a red circle"])
     np.testing.assert_allclose(np.linalg.norm(embeddings, axis=-1), 1, rtol=1e-5)
 
