@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxclip.data.schema import TEXT_ROLES
+from jaxclip.datasets.scenes.contrasts import TEXTS
 from jaxclip.datasets import DatasetError, open_split
 from jaxclip.datasets.scenes.source import scene_record
 
@@ -22,11 +22,12 @@ def data_dir(tmp_path_factory):
 def test_scenes_records_are_those_of_the_source(data_dir):
     split = open_split("scenes/test", "scenes", SIZES, data_dir)
     assert len(split) == 5
-    assert split.roles == tuple(TEXT_ROLES)
+    assert split.roles == tuple(TEXTS)
     for number in (0, 4):
         expected = scene_record(0, number, "test")
-        assert {role: split[number][role] for role in TEXT_ROLES} == {role: expected[role] for role in TEXT_ROLES}
-        assert split[number]["image"] == expected["image"]
+        assert {role: split[number][role] for role in TEXTS} == {role: expected[role] for role in TEXTS}
+        assert split.images == ("image", "distractor_image")
+        assert all(split[number][role] == expected[role] for role in split.images)
         assert isinstance(split[number]["id"], str)
 
 

@@ -19,7 +19,7 @@ import tensorflow_datasets as tfds
 from absl import logging
 from tqdm import trange
 
-from jaxclip.data.schema import TEXT_ROLES
+from jaxclip.datasets.scenes.contrasts import TEXTS
 from jaxclip.datasets.scenes.source import SPLITS, scene_record
 from jaxclip.datasets.scenes.world import IMAGE_SIZE
 
@@ -33,7 +33,7 @@ class ScenesConfig(tfds.core.BuilderConfig):
     Attributes:
         seed: of all splits.
         train_size: number of training records.
-        validation_size: number of validation records.
+        validation_size: number of records in each of the two validation splits.
         test_size: number of records in each of the three test splits.
     """
 
@@ -52,15 +52,20 @@ class ScenesConfig(tfds.core.BuilderConfig):
 
     def split_size(self, split: str) -> int:
         """Number of records in a split."""
-        return {"train": self.train_size, "validation": self.validation_size}.get(split, self.test_size)
+        return {
+            "train": self.train_size,
+            "validation": self.validation_size,
+            "validation_templates": self.validation_size,
+        }.get(split, self.test_size)
 
 
 class Scenes(tfds.core.GeneratorBasedBuilder):
     """Coloured shapes with captions, paraphrases, negations and absences that are true or false by construction."""
 
-    VERSION = tfds.core.Version("1.0.0")
+    VERSION = tfds.core.Version("2.0.0")
 
     def _info(self) -> tfds.core.DatasetInfo:
+        image = tfds.features.Image(shape=(IMAGE_SIZE, IMAGE_SIZE, 3), encoding_format="png")
         text, number = tfds.features.Text(), tfds.features.Scalar(np.float32)
         return tfds.core.DatasetInfo(
             builder=self,
@@ -68,8 +73,9 @@ class Scenes(tfds.core.GeneratorBasedBuilder):
             features=tfds.features.FeaturesDict(
                 {
                     "id": text,
-                    "image": tfds.features.Image(shape=(IMAGE_SIZE, IMAGE_SIZE, 3), encoding_format="png"),
-                    **dict.fromkeys(TEXT_ROLES, text),
+                    "image": image,
+                    "distractor_image": image,
+                    **dict.fromkeys(TEXTS, text),
                     "objects": tfds.features.Sequence(
                         {
                             **dict.fromkeys(("shape", "colour", "size"), text),
@@ -91,8 +97,8 @@ class Scenes(tfds.core.GeneratorBasedBuilder):
         size = self.builder_config.split_size(split)
         for index in trange(size, desc=f"scenes/{split}", unit=" records", disable=None):
             record = scene_record(self.builder_config.seed, index, split)
-            # As a file object the PNG is stored as it is; bytes alone would be taken for an image to encode.
-            yield index, record | {"image": io.BytesIO(record["image"])}
+            # As a file object a PNG is stored as it is; bytes alone would be taken for an image to encode.
+            yield index, record | {role: io.BytesIO(record[role]) for role in ("image", "distractor_image")}
 
 
 def prepare(data_dir: str | os.PathLike, **settings: int) -> Scenes:

@@ -8,37 +8,43 @@ from dataclasses import replace
 
 import numpy as np
 
+from jaxclip.datasets.scenes import web_text
 from jaxclip.datasets.scenes.grammar import (
     Caption, Frame, Phrase, Plan, Statement, draw_caption, draw_frame, fill, finish, is_decoy, link_form, paraphrase,
     phrase, plan_form, web_caption,
 )  # fmt: skip
 from jaxclip.datasets.scenes.lexicon import (
-    COLOUR_WORDS, HELD_OUT, OPPOSITE, PLACE_WORDS, PRETRAINING_ABSENCES, RELATION_WORDS, SHAPE_WORDS, TRAIN, Frames,
+    COLOUR_WORDS, OPPOSITE, PLACE_WORDS, RELATION_WORDS, SHAPE_WORDS, TRAIN, Frames,
 )  # fmt: skip
 from jaxclip.datasets.scenes.logic import All, Exists, Form, Not, Spec, holds
-from jaxclip.datasets.scenes.world import COLOURS, HELD_OUT_PAIRS, SHAPES, SIZES, Scene, choose
+from jaxclip.datasets.scenes.world import COLOURS, HELD_OUT_PAIRS, SHAPES, SIZES, Scene, choose, sample_like
 
 
-_PRETRAINING_ABSENCE_SHARE = 0.03
-_PRETRAINING_RARE_ABSENCE_SHARE = 0.01
+_PRETRAINING_ABSENCE_SHARE = 0.05
+_PRETRAINING_RARE_ABSENCE_SHARE = 0.06
 _CLAUSE_DENIAL_SHARE = 0.3
+
+# The text roles that a scene has (see `jaxclip.data.schema`).
+TEXTS = (
+    "caption", "paraphrase", "negation", "absence", "false_absence", "minimal_absence", "minimal_false_absence",
+    "hard_negative",
+)  # fmt: skip
 
 
 def describe(
-    scene: Scene, rng: np.random.Generator, *, held_out_frames: bool = False, held_out_pairs: bool = False
+    scene: Scene, rng: np.random.Generator, frames: Frames = TRAIN, *, held_out_pairs: bool = False
 ) -> dict[str, Statement]:
     """Writes all texts of a scene.
 
     Args:
         scene: what is to be described.
         rng: source of randomness.
-        held_out_frames: use the sentences and negation words that training never shows.
+        frames: of the sentences.
         held_out_pairs: whether texts may name shape-colour pairs that training never shows.
 
     Returns:
-        role -> statement, for each of `jaxclip.data.schema.TEXT_ROLES`.
+        role -> statement, for each of TEXTS.
     """
-    frames = HELD_OUT if held_out_frames else TRAIN
     original = draw_caption(scene, rng, frames)
     same = paraphrase(original, rng, frames)
     denied = negation(original, rng, frames)
@@ -63,7 +69,7 @@ def pretraining_caption(scene: Scene, rng: np.random.Generator) -> str:
     draw = rng.random()
     if draw > _PRETRAINING_ABSENCE_SHARE + _PRETRAINING_RARE_ABSENCE_SHARE or is_decoy(original.frame):
         return original.statement.words
-    frames = PRETRAINING_ABSENCES if draw < _PRETRAINING_RARE_ABSENCE_SHARE else TRAIN.absences
+    frames = web_text.ABSENCES if draw < _PRETRAINING_RARE_ABSENCE_SHARE else TRAIN.absences
     return absence_pair(original, scene, rng, frames, held_out_pairs=False)[0].words
 
 
@@ -142,6 +148,16 @@ def hard_negative(
             if false and (held_out_pairs or not any(map(_is_held_out, named))):
                 return finish(plan, frame).statement
     raise AssertionError(f"no false variant of {original.statement.words!r}")
+
+
+def distractor_scene(
+    scene: Scene, caption: Form, denial: Form, rng: np.random.Generator, *, held_out_pairs: bool
+) -> Scene:
+    """Draws a scene like this one of which the caption's negation is true and the caption is false."""
+    while True:
+        candidate = sample_like(scene, rng, held_out=held_out_pairs)
+        if holds(denial, candidate) and not holds(caption, candidate):
+            return candidate
 
 
 def _denial_form(plan: Plan, target: str) -> Form:

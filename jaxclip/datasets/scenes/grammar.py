@@ -10,10 +10,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from jaxclip.datasets.scenes import web_text
 from jaxclip.datasets.scenes.lexicon import (
-    COLOUR_WORDS, DECOY_EXACT_WRAPPERS, DECOY_PHRASES, DECOY_WRAPPERS, OPPOSITE, PLACE_WORDS,
-    PRETRAINING_DECOY_PHRASES, PRETRAINING_DECOY_WRAPPERS, PRETRAINING_PHRASES, PRETRAINING_SINGLES,
-    PRETRAINING_WRAPPERS, RELATION_WORDS, SHAPE_WORDS, SIZE_WORDS, TRAIN, Frames,
+    COLOUR_WORDS, DECOY_EXACT_WRAPPERS, DECOY_PHRASES, DECOY_WRAPPERS, OPPOSITE, PLACE_WORDS, RELATION_WORDS,
+    SHAPE_WORDS, SIZE_WORDS, TRAIN, Frames,
 )  # fmt: skip
 from jaxclip.datasets.scenes.logic import All, Exists, Form, Placed, Related, Spec
 from jaxclip.datasets.scenes.world import Scene, Thing, choose, place, relation
@@ -25,7 +25,7 @@ _COLOUR_SYNONYM_SHARE = 0.06
 _TWO_OF_THREE_SHARE = 0.2
 _LINK_SHARE = 0.6  # of captions that state a relation or a place where it is clear
 _DECOY_SHARE = 0.06
-_WEB_DECOY_SHARE = 0.2  # of pretraining captions
+_WEB_DECOY_SHARE = 0.06  # of pretraining captions
 _PRETRAINING_FRAME_SHARE = 0.15
 _SHORT_SHARE = 0.2  # of one-object pretraining captions
 
@@ -114,8 +114,8 @@ def web_caption(scene: Scene, rng: np.random.Generator) -> Caption:
     if len(scene.things) == 1 and rng.random() < _SHORT_SHARE:
         return _short_caption(scene.things[0], rng)
     if style > 1 - _PRETRAINING_FRAME_SHARE:
-        cores = TRAIN.phrases[plan.kind] + PRETRAINING_PHRASES.get(plan.kind, ())
-        return finish(plan, Frame(choose(rng, PRETRAINING_WRAPPERS), choose(rng, cores)))
+        cores = TRAIN.phrases[plan.kind] + web_text.PHRASES.get(plan.kind, ())
+        return finish(plan, Frame(choose(rng, web_text.WRAPPERS), choose(rng, cores)))
     return finish(plan, draw_frame(plan, rng, TRAIN))
 
 
@@ -189,14 +189,14 @@ def decoy_frame(plan: Plan, rng: np.random.Generator) -> Frame:
 def _web_decoy_frame(plan: Plan, rng: np.random.Generator) -> Frame:
     """The same as web text has it, for pretraining: a negation word that says nothing about what is in the picture."""
     if rng.random() < 0.7:
-        return Frame("{x}", choose(rng, PRETRAINING_DECOY_PHRASES[plan.kind]))
-    return Frame(choose(rng, PRETRAINING_DECOY_WRAPPERS), choose(rng, TRAIN.phrases[plan.kind]))
+        return Frame("{x}", choose(rng, web_text.DECOY_PHRASES[plan.kind]))
+    return Frame(choose(rng, web_text.DECOY_WRAPPERS), choose(rng, TRAIN.phrases[plan.kind]))
 
 
 def is_decoy(frame: Frame) -> bool:
     """Whether a frame has a negation word that denies nothing."""
-    return frame.wrapper in DECOY_WRAPPERS + DECOY_EXACT_WRAPPERS + PRETRAINING_DECOY_WRAPPERS or any(
-        frame.core in cores for cores in (*DECOY_PHRASES.values(), *PRETRAINING_DECOY_PHRASES.values())
+    return frame.wrapper in DECOY_WRAPPERS + DECOY_EXACT_WRAPPERS + web_text.DECOY_WRAPPERS or any(
+        frame.core in cores for cores in (*DECOY_PHRASES.values(), *web_text.DECOY_PHRASES.values())
     )
 
 
@@ -276,4 +276,4 @@ def _short_caption(thing: Thing, rng: np.random.Generator) -> Caption:
         words = thing.colour if rng.random() < 0.3 else f"something {thing.colour}"
         return finish(Plan("one", (Phrase(words, Spec(colour=thing.colour)),)), Frame("{x}", "{A}"))
     spec = Spec(thing.shape, None if draw < 0.5 else thing.colour)
-    return finish(Plan("one", (phrase(spec, rng),)), Frame("{x}", choose(rng, PRETRAINING_SINGLES)))
+    return finish(Plan("one", (phrase(spec, rng),)), Frame("{x}", choose(rng, web_text.SINGLES)))

@@ -8,12 +8,15 @@ from dataclasses import asdict
 import numpy as np
 from PIL import Image
 
-from jaxclip.datasets.scenes.contrasts import describe, pretraining_caption
+from jaxclip.datasets.scenes import held_out
+from jaxclip.datasets.scenes.contrasts import describe, distractor_scene, pretraining_caption
 from jaxclip.datasets.scenes.grammar import with_determiner
+from jaxclip.datasets.scenes.lexicon import TRAIN
 from jaxclip.datasets.scenes.render import render
 from jaxclip.datasets.scenes.world import COLOURS, SHAPES, sample_scene
 
-SPLITS = ("train", "validation", "test", "test_combinations", "test_templates")
+SPLITS = ("train", "validation", "validation_templates", "test", "test_combinations", "test_templates")
+_FRAMES = {"validation_templates": held_out.VALIDATION, "test_templates": held_out.TEST}
 CLASSES = {"shape": SHAPES, "colour": COLOURS}
 
 
@@ -24,11 +27,13 @@ def scene_record(seed: int, index: int, split: str) -> dict:
         seed: of the whole data set.
         index: of the record within its split; any index from 0 on exists.
         split: one of SPLITS. `test_combinations` has a held-out shape-colour pair in every image, no other split
-            shows or names one; `test_templates` uses sentences and negation words that no other split uses.
+            shows or names one; `validation_templates` and `test_templates` each use sentences and negation words
+            that no other split uses.
 
     Returns:
-        `id`, `image` (PNG bytes), one string for each of schema.TEXT_ROLES, `objects` (a list of dicts with shape,
-        colour, size, x, y, radius), and `shape` and `colour` of the only object ("" where there are several).
+        `id`, `image` and `distractor_image` (PNG bytes; of the latter the negation is true and the caption false), one
+        string for each text role, `objects` (of the image: a list of dicts with shape, colour, size, x, y, radius), and
+        `shape` and `colour` of the only object ("" where there are several).
 
     Raises:
         ValueError: for an unknown split or a negative index.
@@ -39,11 +44,15 @@ def scene_record(seed: int, index: int, split: str) -> dict:
     unseen_pairs = split == "test_combinations"
     scene = sample_scene(rng, held_out=unseen_pairs)
     image = render(scene, rng)
-    texts = describe(scene, rng, held_out_frames=split == "test_templates", held_out_pairs=unseen_pairs)
+    texts = describe(scene, rng, _FRAMES.get(split, TRAIN), held_out_pairs=unseen_pairs)
+    distractor = distractor_scene(
+        scene, texts["caption"].form, texts["negation"].form, rng, held_out_pairs=unseen_pairs
+    )
     only = scene.things[0] if len(scene.things) == 1 else None
     return {
         "id": f"{split}_{index:06d}",
         "image": _png(image),
+        "distractor_image": _png(render(distractor, rng)),
         **{role: statement.words for role, statement in texts.items()},
         "objects": [asdict(thing) for thing in scene.things],
         "shape": only.shape if only else "",

@@ -74,12 +74,38 @@ def sample_scene(rng: np.random.Generator, *, count: int | None = None, held_out
     """
     if count is None:
         count = _OBJECT_COUNTS[int(np.searchsorted(_OBJECT_COUNT_BOUNDS, rng.random(), side="right"))]
-    pairs = [choose(rng, _UNSEEN_PAIRS if held_out else _SEEN_PAIRS)]
+    first = choose(rng, _UNSEEN_PAIRS if held_out else _SEEN_PAIRS)
+    pairs = _draw_pairs(rng, [first], count, held_out)
+    return _compose(rng, pairs, [choose(rng, SIZES) for _ in pairs])
+
+
+def sample_like(scene: Scene, rng: np.random.Generator, *, held_out: bool = False) -> Scene:
+    """Draws a scene of as many objects: each old one is kept or replaced, and all are placed anew.
+
+    Args:
+        scene: the model.
+        rng: source of randomness.
+        held_out: whether new objects may be held-out pairs.
+    """
+    kept = [thing for thing in scene.things if rng.random() < 0.5]
+    pairs = _draw_pairs(rng, [(thing.shape, thing.colour) for thing in kept], len(scene.things), held_out)
+    sizes = [thing.size for thing in kept]
+    return _compose(rng, pairs, sizes + [choose(rng, SIZES) for _ in pairs[len(kept) :]])
+
+
+def _draw_pairs(rng: np.random.Generator, given: list, count: int, held_out: bool) -> list[tuple[str, str]]:
+    """Adds shape-colour pairs to the given ones until there are `count` different ones."""
+    pairs = list(given)
     while len(pairs) < count:
         pair = choose(rng, _ALL_PAIRS if held_out else _SEEN_PAIRS)
         if pair not in pairs:
             pairs.append(pair)
-    sizes = [choose(rng, SIZES) for _ in pairs]
+    return pairs
+
+
+def _compose(rng: np.random.Generator, pairs: Sequence[tuple[str, str]], sizes: Sequence[str]) -> Scene:
+    """Places objects on a background."""
+    count = len(pairs)
     radii = [_radius(rng, size, count) for size in sizes]
     centres = _place(rng, np.asarray(radii))
     things = [
