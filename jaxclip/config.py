@@ -35,12 +35,14 @@ class ModelSettings(_Section):
 
     `init` is a model directory, the name of a model that ships with the package (`scenes-base`), or `random:VARIANT`.
     `tokenizer`, for random weights only, is `clip` (CLIP's own) or `train:DATASET` (made from its captions).
+    `preprocessing` is the checkpoint's own, or that of SemCLIP's released code (squashed images, ImageNet statistics).
     """
 
     init: str
     tokenizer: str = "clip"
     dtype: Literal["float32", "bfloat16"] = "float32"
     remat: bool = False
+    preprocessing: Literal["checkpoint", "semclip_released"] = "checkpoint"
     reset_logit_scale: bool = False  # start from 1/0.07 instead of the checkpoint's own temperature
     clamp_logit_scale: bool = True  # keep logit_scale in [0, ln 100] after each step
 
@@ -73,7 +75,12 @@ class ObjectiveSettings(_OpenSection):
 
 
 class OptimizerSettings(_Section):
-    """`decay` says which trained parameters weight decay acts on: all of them, or only those with two or more axes."""
+    """The optimiser.
+
+    `decay` says which trained parameters weight decay acts on: all of them, or only those with two or more axes.
+    `learning_rate_factors` multiplies the learning rate of groups, named as in `trainable`. `accumulate` averages the
+    gradients of that many steps into one update; each softmax stays one batch wide.
+    """
 
     name: Literal["adamw", "muon"] = "adamw"
     learning_rate: float = Field(gt=0)
@@ -83,10 +90,15 @@ class OptimizerSettings(_Section):
     weight_decay: float = Field(default=0.0, ge=0)
     decay: Literal["all", "matrices"] = "all"
     clip_norm: float | None = Field(default=None, gt=0)
+    learning_rate_factors: dict[str, float] = {}
+    accumulate: int = Field(default=1, gt=0)
 
 
 class ScheduleSettings(_Section):
-    """Linear warm-up, then cosine to zero. Give the length as `steps` or as `epochs` of the longest stream."""
+    """Linear warm-up, then cosine to zero. Give the length as `steps` or as `epochs` of the longest stream.
+
+    A step is one batch of each stream. `warmup_steps` count updates (see `OptimizerSettings.accumulate`).
+    """
 
     steps: int | None = Field(default=None, gt=0)
     epochs: float | None = Field(default=None, gt=0)

@@ -53,25 +53,42 @@ class Evaluator:
         self._texts: dict[str, SplitTexts] = {}
         self._features: dict[str, ImageFeatures] = {}
 
-    def _encode_images(self, params: dict, name: str, load: Callable[[int], dict], count: int) -> np.ndarray:
+    def _encode_images(
+        self, params: dict, name: str, load: Callable[[int], dict], count: int, role: str = "image"
+    ) -> np.ndarray:
         def image(number):
-            return load_image(load(number), self._preprocessing)
+            return load_image(load(number), self._preprocessing, role)
 
-        with Bar(f"images of {name}", count, "images", self._check, leave=False) as bar:
+        with Bar(f"{role.replace('_', ' ')}s of {name}", count, "images", self._check, leave=False) as bar:
             return self._encoders.images(params, image, count, bar.advance)
 
-    def cache_features(self, names: Sequence[str], flat_params: FlatParams, cache: Path) -> dict[str, ImageFeatures]:
-        """Image features of a frozen tower, from the cache or computed and put there; used by all later scores."""
+    def cache_features(
+        self, images: Mapping[str, Sequence[str]], flat_params: FlatParams, cache: Path
+    ) -> dict[str, dict[str, ImageFeatures]]:
+        """Features of a frozen image tower, from the cache or computed and put there.
+
+        Args:
+          images: split → image roles; the features of `image` are used by all later scores.
+          flat_params: the model.
+          cache: where features are kept.
+
+        Returns:
+          split → image role → features.
+        """
         params = replicate(self._encoders.mesh, flat_params)
         image_params = {path: leaf for path, leaf in flat_params.items() if path.startswith("visual/")}
         dtype = str(np.dtype(self._encoders.model.dtype))
-        for name in names:
+        features = {name: {} for name in images}
+        for name, role in ((name, role) for name, roles in images.items() for role in roles):
             split = self._splits[name]
-            key = feature_cache.fingerprint(image_params, self._preprocessing, split.fingerprint, dtype)
-            self._features[name] = feature_cache.cached(
-                cache, key, split, lambda load, count, name=name: self._encode_images(params, name, load, count)
-            )
-        return {name: self._features[name] for name in names}
+            key = feature_cache.fingerprint(image_params, self._preprocessing, f"{split.fingerprint} {role}", dtype)
+
+            def encode(load, count, name=name, role=role):
+                return self._encode_images(params, name, load, count, role)
+
+            features[name][role] = feature_cache.cached(cache, key, split, encode, role)
+        self._features = {name: roles["image"] for name, roles in features.items()}
+        return features
 
     def _image_features(self, name: str, params: dict) -> ImageFeatures:
         if name in self._features:
@@ -81,11 +98,18 @@ class Evaluator:
         features = self._encode_images(params, name, lambda number: split[int(first[number])], len(first))
         return ImageFeatures(features, image_index)
 
-    def score(self, name: str, params: dict, label: str) -> Scored:
-        """Every score that a split allows, under these (nested, sharded) parameters."""
+    def _split_texts(self, name: str) -> SplitTexts:
         if name not in self._texts:
             self._texts[name] = read_texts(self._splits[name])
-        texts = self._texts[name]
+        return self._texts[name]
+
+    def layer_states(self, name: str, role: str, params: dict) -> np.ndarray:
+        """End-of-text states of a split's texts of one role, by layer: [n, layers + 1, W]."""
+        return self._encoders.text_layer_states(params, self._tokenizer, self._split_texts(name).texts[role])
+
+    def score(self, name: str, params: dict, label: str) -> Scored:
+        """Every score that a split allows, under these (nested, sharded) parameters."""
+        texts = self._split_texts(name)
         features = self._image_features(name, params)
         count = sum(map(len, texts.texts.values()))
         with Bar(f"{label}: texts of {name}", count, "texts", self._check, leave=False) as bar:

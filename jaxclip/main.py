@@ -30,7 +30,7 @@ from jaxclip.datasets import DatasetError
 from jaxclip.datasets.triplets.annotations import TripletsError
 from jaxclip.embedding import Encoders
 from jaxclip.evaluator import Evaluator, replicate
-from jaxclip.prepare import Run, make_streams, prepare
+from jaxclip.prepare import Run, images_to_cache, make_streams, prepare
 from jaxclip.pretrained import ModelDirectoryError, save_directory
 from jaxclip.reporting.scorecard import print_scorecard
 from jaxclip.run_report import ScoredSplits, write_run_report
@@ -95,7 +95,9 @@ def check_workdir(workdir: Path, config: Config) -> None:
 
 def make_evaluator(run: Run, preemption: Preemption) -> Evaluator:
     """The scorer of the run's splits."""
-    encoders = Encoders(dataclasses.replace(run.model, remat=False), run.mesh, run.config.evaluation.batch_size)
+    encoders = Encoders(
+        dataclasses.replace(run.model, remat=False, text_splits=()), run.mesh, run.config.evaluation.batch_size
+    )
     # Among several processes one that stops by itself would leave the others waiting: there only the loop stops.
     check = preemption.check if jax.process_count() == 1 else _go_on
     return Evaluator(encoders, run.start.tokenizer, run.start.preprocessing, run.splits, check)
@@ -114,10 +116,18 @@ def score_splits(run: Run, evaluator: Evaluator, trained: FlatParams, label: str
 def train_run(run: Run, evaluator: Evaluator, features: dict, workdir: Path, preemption: Preemption) -> FlatParams:
     """Trains to the end, or goes on with what the work directory holds; the trained parameters."""
     config = run.config
-    schedule = learning_rate_schedule(config.optimizer.learning_rate, config.schedule.warmup_steps, run.steps)
+    accumulate = config.optimizer.accumulate
+    schedule = learning_rate_schedule(
+        config.optimizer.learning_rate, config.schedule.warmup_steps, run.steps // accumulate
+    )
     optimizer = build_optimizer(config.optimizer, schedule)
     step = make_step(
-        run.model, run.terms, run.roles, optimizer, schedule, clamp_logit_scale=config.model.clamp_logit_scale
+        run.model,
+        run.terms,
+        run.roles,
+        optimizer,
+        lambda number: schedule(number // accumulate),
+        clamp_logit_scale=config.model.clamp_logit_scale,
     )
     # Cached features stand in for the image tower: its weights need not be on the devices.
     used = {path: leaf for path, leaf in run.frozen.items() if not (features and path.startswith("visual/"))}
@@ -164,7 +174,9 @@ def execute(config: Config, workdir: Path, data_dir: Path, preemption: Preemptio
     evaluator = make_evaluator(run, preemption)
     features = {}
     if run.image_tower_frozen:
-        features = evaluator.cache_features(list(run.splits), run.start.params, workdir / "cache" / "image_features")
+        features = evaluator.cache_features(
+            images_to_cache(run), run.start.params, workdir / "cache" / "image_features"
+        )
     base = score_splits(run, evaluator, run.trained, "base")
     trained = train_run(run, evaluator, features, workdir, preemption)
     final = score_splits(run, evaluator, trained, "final")

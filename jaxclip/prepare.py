@@ -13,6 +13,7 @@ from jax.sharding import Mesh
 from jaxclip import objectives
 from jaxclip.config import Config, ConfigError
 from jaxclip.data.feature_cache import ImageFeatures
+from jaxclip.data.preprocessing import SEMCLIP_RELEASED
 from jaxclip.data.pipeline import batch_order, make_batches
 from jaxclip.datasets import Split, open_split
 from jaxclip.model import CLIP
@@ -35,6 +36,7 @@ class Run:
       trained, frozen: the parameters, path → NumPy array; `trained` includes the objectives' own.
       terms: the objectives with their streams and weights.
       roles: stream → the text roles that its objectives need.
+      images: stream → the image roles that they need.
       splits: `DATASET/SPLIT` → records, of the streams and of the evaluation.
       steps: the length of the run.
     """
@@ -47,6 +49,7 @@ class Run:
     frozen: FlatParams
     terms: tuple[Term, ...]
     roles: Mapping[str, tuple[str, ...]]
+    images: Mapping[str, tuple[str, ...]]
     splits: Mapping[str, Split]
     steps: int
 
@@ -131,20 +134,23 @@ def build_terms(config: Config) -> tuple[Term, ...]:
     return tuple(terms)
 
 
-def stream_roles(terms: tuple[Term, ...], config: Config, splits: Mapping[str, Split]) -> dict[str, tuple[str, ...]]:
-    """stream → the text roles that its objectives need.
+Roles = dict[str, tuple[str, ...]]
+
+
+def stream_roles(terms: tuple[Term, ...], config: Config, splits: Mapping[str, Split]) -> tuple[Roles, Roles]:
+    """(stream → the text roles that its objectives need, stream → the image roles).
 
     Raises:
       ConfigError: the stream's data does not have a role (text or image), or a stream has no objective.
     """
-    roles = {}
+    roles, images = {}, {}
     for stream in config.streams:
         users = [term.objective for term in terms if term.stream == stream]
         if not users:
             raise ConfigError(f"config.streams.{stream}: no objective uses it")
         split = splits[stream_split(config, stream)]
         needed = [role for objective in users for role in (*objective.images, *objective.roles)]
-        available = (*split.roles, "image")
+        available = (*split.roles, *split.images)
         missing = [role for role in dict.fromkeys(needed) if role not in available]
         if missing:
             raise ConfigError(
@@ -152,15 +158,32 @@ def stream_roles(terms: tuple[Term, ...], config: Config, splits: Mapping[str, S
                 f"{split.name} has {', '.join(available)}"
             )
         roles[stream] = tuple(dict.fromkeys(role for objective in users for role in objective.roles))
-    return roles
+        images[stream] = tuple(dict.fromkeys(role for objective in users for role in objective.images))
+    return roles, images
 
 
 def run_length(config: Config, splits: Mapping[str, Split]) -> int:
-    """Steps of the run; an epoch is one pass over the longest stream."""
+    """Steps of the run: whole updates; an epoch is one pass over the longest stream.
+
+    Raises:
+      ConfigError: the steps are not a multiple of the accumulated ones, or the warm-up is not shorter than the run.
+    """
+    accumulate = config.optimizer.accumulate
     if config.schedule.steps is not None:
-        return config.schedule.steps
-    per_epoch = max(len(splits[stream_split(config, name)]) // s.batch_size for name, s in config.streams.items())
-    return max(1, math.ceil(config.schedule.epochs * per_epoch))
+        steps = config.schedule.steps
+        if steps % accumulate:
+            raise ConfigError(
+                f"config.schedule.steps: {steps} is not a multiple of optimizer.accumulate = {accumulate}"
+            )
+    else:
+        per_epoch = max(len(splits[stream_split(config, name)]) // s.batch_size for name, s in config.streams.items())
+        steps = max(1, math.ceil(config.schedule.epochs * per_epoch / accumulate)) * accumulate
+    if config.schedule.warmup_steps >= steps // accumulate:
+        raise ConfigError(
+            f"config.schedule.warmup_steps: {config.schedule.warmup_steps} updates do not fit in a run of "
+            f"{steps // accumulate}"
+        )
+    return steps
 
 
 def prepare(config: Config, data_dir: Path) -> Run:
@@ -178,8 +201,11 @@ def prepare(config: Config, data_dir: Path) -> Run:
             )
     terms = build_terms(config)
     splits = open_splits(config, data_dir)
-    roles = stream_roles(terms, config, splits)
+    roles, images = stream_roles(terms, config, splits)
     start = starting_model(config, splits)
+    if config.model.preprocessing == "semclip_released":
+        released = dataclasses.replace(SEMCLIP_RELEASED, size=start.preprocessing.size)
+        start = dataclasses.replace(start, preprocessing=released)
     params = dict(start.params)
     if config.model.reset_logit_scale:
         params["logit_scale"] = np.float32(INITIAL_LOGIT_SCALE)
@@ -196,13 +222,22 @@ def prepare(config: Config, data_dir: Path) -> Run:
         frozen=frozen,
         terms=terms,
         roles=roles,
+        images=images,
         splits=splits,
         steps=run_length(config, splits),
     )
 
 
-def make_streams(run: Run, features: Mapping[str, ImageFeatures]) -> dict[str, grain.IterDataset]:
-    """The batches of each stream; images come as features where `features` has the split."""
+def images_to_cache(run: Run) -> Roles:
+    """split → the image roles whose features the run needs, where the image tower is frozen."""
+    roles = {name: ["image"] for name in run.splits}
+    for stream, images in run.images.items():
+        roles[stream_split(run.config, stream)] += images
+    return {name: tuple(dict.fromkeys(images)) for name, images in roles.items()}
+
+
+def make_streams(run: Run, features: Mapping[str, Mapping[str, ImageFeatures]]) -> dict[str, grain.IterDataset]:
+    """The batches of each stream; images come as features where `features` (split → image role → them) has the split."""
     streams = {}
     for number, (name, stream) in enumerate(run.config.streams.items()):
         split = run.splits[stream_split(run.config, name)]
@@ -218,6 +253,7 @@ def make_streams(run: Run, features: Mapping[str, ImageFeatures]) -> dict[str, g
             split,
             order,
             roles=run.roles[name],
+            images=run.images[name],
             tokenizer=run.start.tokenizer,
             shards=local_data_shards(run.mesh),
             features=features.get(split.name),

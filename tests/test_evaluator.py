@@ -87,7 +87,7 @@ def test_scores_equal_a_plain_evaluation(evaluator, tiny_config, tiny_params, ti
     np.testing.assert_array_equal(fresh.image_index, IMAGE_OF_RECORD)
     assert fresh.embeddings["image"].shape == (5, 16)
 
-    evaluator.cache_features(["d/s"], tiny_params, tmp_path)
+    evaluator.cache_features({"d/s": ("image",)}, tiny_params, tmp_path)
     cached = evaluator.score("d/s", params, "base")
     assert cached.scores == fresh.scores
 
@@ -101,11 +101,11 @@ def test_cache_is_read_again_only_under_the_same_weights(evaluator, tiny_params,
         return encode(self, params, load, count, on_batch)
 
     monkeypatch.setattr(Encoders, "images", counting)
-    evaluator.cache_features(["d/s"], tiny_params, tmp_path)
-    evaluator.cache_features(["d/s"], tiny_params, tmp_path)
+    evaluator.cache_features({"d/s": ("image",)}, tiny_params, tmp_path)
+    evaluator.cache_features({"d/s": ("image",)}, tiny_params, tmp_path)
     assert counts == [5]
     changed = {path: leaf + 1 if path == "visual/proj" else leaf for path, leaf in tiny_params.items()}
-    evaluator.cache_features(["d/s"], changed, tmp_path)
+    evaluator.cache_features({"d/s": ("image",)}, changed, tmp_path)
     assert counts == [5, 5]
 
 

@@ -75,9 +75,10 @@ def test_logit_scale_can_be_reset(values, data_dir):
 def test_streams_carry_features_or_images(values, data_dir):
     run = prepare(parse(values), data_dir)
     images = next(iter(make_streams(run, {})["train"]))
-    assert images["images"].shape == (8, 16, 16, 3)
-    features = next(iter(make_streams(run, {"scenes/train": lambda numbers: numbers[:, None] * 1.0})["train"]))
-    assert features["features"].shape == (8, 1)
+    assert images["images"]["image"].shape == (8, 16, 16, 3)
+    cached = {"scenes/train": {"image": lambda numbers: numbers[:, None] * 1.0}}
+    features = next(iter(make_streams(run, cached)["train"]))
+    assert features["features"]["image"].shape == (8, 1)
     assert features["texts"]["ends"].shape == (1, 24)
 
 
@@ -87,7 +88,7 @@ def test_worker_processes_give_the_same_batches(values, data_dir):
     worked = iter(make_streams(prepare(parse(values), data_dir), {})["train"])
     for _ in range(3):
         expected, found = next(plain), next(worked)
-        np.testing.assert_array_equal(found["images"], expected["images"])
+        np.testing.assert_array_equal(found["images"]["image"], expected["images"]["image"])
         np.testing.assert_array_equal(found["texts"]["tokens"], expected["texts"]["tokens"])
 
 
@@ -103,8 +104,9 @@ def test_missing_role_is_refused_before_the_first_step(values, data_dir):
 
 
 def test_missing_image_is_refused_before_the_first_step(values, data_dir):
-    values["objectives"] = {"conclip": {"objective": "conclip", "stream": "train", "distractors": True}}
-    refused(values, "need the role.s. distractor_image; scenes/train has caption, .*, image$", data_dir)
+    values["objectives"] = {"negclip": {"objective": "negclip", "stream": "train", "hard_images": True}}
+    missing = "hard_image, hard_caption, hard_negation"
+    refused(values, f"need the role.s. {missing}; scenes/train has caption, .*, image, distractor_image$", data_dir)
 
 
 def test_stream_without_objective_is_refused(values, data_dir):

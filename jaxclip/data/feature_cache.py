@@ -53,7 +53,7 @@ def fingerprint(image_params: Mapping[str, np.ndarray], preprocessing: Preproces
     return digest.hexdigest()[:32]
 
 
-def unique_images(source) -> tuple[np.ndarray, np.ndarray]:
+def unique_images(source, role: str = "image") -> tuple[np.ndarray, np.ndarray]:
     """(record number of the first record of each distinct image [U], row of each record's image [n]).
 
     Images are told apart by their bytes: a photograph with five captions is encoded once.
@@ -61,7 +61,7 @@ def unique_images(source) -> tuple[np.ndarray, np.ndarray]:
     rows: dict[bytes, int] = {}
     first, index = [], np.empty(len(source), np.int32)
     for number in range(len(source)):
-        key = hashlib.blake2b(source[number]["image"], digest_size=16).digest()
+        key = hashlib.blake2b(source[number][role], digest_size=16).digest()
         if key not in rows:
             rows[key] = len(first)
             first.append(number)
@@ -104,6 +104,7 @@ def cached(
     name: str,
     source,
     encode: Callable[[Callable[[int], dict], int], np.ndarray],
+    role: str = "image",
 ) -> ImageFeatures:
     """The features of a split's images: read, or computed by `encode` and written.
 
@@ -112,10 +113,11 @@ def cached(
       name: from `fingerprint`.
       source: random access to records.
       encode: (number → record, count) → features [count, D]; called with distinct images only.
+      role: the image role.
     """
     found = read(directory, name)
     if not _all_processes(found is not None):  # encoding is a joint work: all take part or none
-        first, image_index = unique_images(source)
+        first, image_index = unique_images(source, role)
         features = encode(lambda number: source[int(first[number])], len(first))
         write(directory, name, features, image_index)
         found = read(directory, name)

@@ -7,7 +7,7 @@ remainder of an epoch is left out). A process then takes its part of each batch,
 any number of processes. Only record numbers pass through the shuffle; records are read when their batch is made.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import grain
 import numpy as np
@@ -17,7 +17,7 @@ from jaxclip.data.packing import pack
 from jaxclip.data.preprocessing import Preprocessing, decode_image, preprocess
 from jaxclip.data.tokenizer import Tokenizer
 
-Batch = dict[str, np.ndarray | dict[str, np.ndarray]]
+Batch = dict[str, dict[str, np.ndarray]]
 
 
 def batch_order(
@@ -47,9 +47,9 @@ def batch_order(
     return numbers.batch(batch_size, drop_remainder=True).repeat().map(lambda numbers: np.asarray(numbers)[mine])
 
 
-def load_image(record: dict, preprocessing: Preprocessing) -> np.ndarray:
+def load_image(record: dict, preprocessing: Preprocessing, role: str = "image") -> np.ndarray:
     """A record's image, decoded and preprocessed: float32 [S, S, 3]."""
-    image = record["image"]
+    image = record[role]
     return preprocess(decode_image(image, record["id"]) if isinstance(image, bytes) else image, preprocessing)
 
 
@@ -69,7 +69,8 @@ def make_batches(
     roles: Sequence[str],
     tokenizer: Tokenizer,
     shards: int,
-    features: Callable[[np.ndarray], np.ndarray] | None = None,
+    images: Sequence[str] = ("image",),
+    features: Mapping[str, Callable[[np.ndarray], np.ndarray]] | None = None,
     preprocessing: Preprocessing | None = None,
     threads: int = 2,
     workers: int = 0,
@@ -81,23 +82,26 @@ def make_batches(
       order: from `batch_order`.
       roles: the texts that the objectives need.
       shards: the data shards that this process feeds; must divide b.
-      features: record numbers [b] → cached image features [b, D]; without it images are decoded.
+      images: the images that the objectives need.
+      features: image role → (record numbers [b] → cached features [b, D]); without it images are decoded.
       preprocessing: of the decoded images.
       threads: batches made at the same time in this process.
       workers: processes that make batches; 0 for none.
 
     Returns:
-      An iterable of {"texts": packed, "features" [b, D] or "images" [b, S, S, 3]}; its iterators have `get_state` and
-      `set_state`.
+      An iterable of {"texts": packed, and "features" (role → [b, D]) or "images" (role → [b, S, S, 3])}; its iterators
+      have `get_state` and `set_state`.
     """
 
     def load(numbers: np.ndarray) -> Batch:
         records = [source[int(number)] for number in numbers]
         batch: Batch = {"texts": pack_roles(records, roles, tokenizer, shards=shards)}
         if features is not None:
-            batch["features"] = features(numbers)
+            batch["features"] = {role: features[role](numbers) for role in images}
         else:
-            batch["images"] = np.stack([load_image(record, preprocessing) for record in records])
+            batch["images"] = {
+                role: np.stack([load_image(record, preprocessing, role) for record in records]) for role in images
+            }
         return batch
 
     read_ahead = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=2 * threads)

@@ -1,8 +1,14 @@
 """What a record is.
 
-A record is a dict with `id` (str), `image` (encoded bytes, or a uint8 array [H, W, 3]), and one string for each text
-role that the data has. `caption` is always there.
+A record is a dict with `id` (str), the images that the data has (encoded bytes, or uint8 arrays [H, W, 3]), and one
+string for each text role that it has. `image` and `caption` are always there.
 """
+
+IMAGE_ROLES = {
+    "image": "the caption is true of it",
+    "distractor_image": "the negation is true of it, the caption is false",
+    "hard_image": "another image that looks like it, with a caption of its own (NegCLIP)",
+}
 
 TEXT_ROLES = {
     "caption": "true of the image",
@@ -13,4 +19,6 @@ TEXT_ROLES = {
     "minimal_absence": "a short sentence with a true absence",
     "minimal_false_absence": "the same short sentence with a false absence",
     "hard_negative": "false of the image, without any negation word",
+    "hard_caption": "true of the hard image",
+    "hard_negation": "its caption with something present denied: false of the hard image",
 }

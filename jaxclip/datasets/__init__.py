@@ -11,7 +11,7 @@ from pathlib import Path
 
 import tensorflow_datasets as tfds
 
-from jaxclip.data.schema import TEXT_ROLES
+from jaxclip.data.schema import IMAGE_ROLES, TEXT_ROLES
 from jaxclip.datasets.scenes import builder as scenes_builder
 from jaxclip.datasets.scenes import source as scenes_source
 from jaxclip.datasets.triplets import builder as triplets_builder
@@ -41,6 +41,7 @@ class Split:
       roles: the text roles that every record has.
       fingerprint: names the data: another fingerprint wherever a record could differ.
       zeroshot: the classifications that its images are labelled for.
+      images: the image roles that every record has.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Split:
     roles: tuple[str, ...]
     fingerprint: str
     zeroshot: tuple[ZeroShotSet, ...] = ()
+    images: tuple[str, ...] = ("image",)
 
     def __len__(self) -> int:
         return len(self.records)
@@ -61,7 +63,8 @@ class TfdsRecords:
 
     def __init__(self, builder: tfds.core.DatasetBuilder, split: str):
         self._builder, self._split = builder, split
-        self._source = builder.as_data_source(split=split, decoders={"image": tfds.decode.SkipDecoding()})
+        encoded = {role: tfds.decode.SkipDecoding() for role in IMAGE_ROLES if role in builder.info.features}
+        self._source = builder.as_data_source(split=split, decoders=encoded)
 
     def __len__(self) -> int:
         return len(self._source)
@@ -69,7 +72,7 @@ class TfdsRecords:
     def __getitem__(self, number: int) -> dict:
         record = self._source[number]
         return {
-            name: value.decode() if isinstance(value, bytes) and name != "image" else value
+            name: value.decode() if isinstance(value, bytes) and name not in IMAGE_ROLES else value
             for name, value in record.items()
         }
 
@@ -92,7 +95,8 @@ def _open_tfds(
     if split not in builder.info.splits:
         raise DatasetError(f"{name}: no such split; found {', '.join(sorted(builder.info.splits))}")
     roles = tuple(role for role in TEXT_ROLES if role in builder.info.features)
-    return Split(name, TfdsRecords(builder, split), roles, _tfds_fingerprint(builder, split), zeroshot)
+    images = tuple(role for role in IMAGE_ROLES if role in builder.info.features)
+    return Split(name, TfdsRecords(builder, split), roles, _tfds_fingerprint(builder, split), zeroshot, images)
 
 
 def _scenes(name: str, split: str, data_dir: Path, **settings) -> Split:

@@ -1,7 +1,7 @@
 """TripletCLIP (Patel et al. 2024, arXiv 2411.02545): negations with images of their own.
 
-Shapes: B batch, D embedding. x image, t caption, t⁻ negation, x⁻ an image of the negation; all L2-normalised.
-s = exp(logit_scale).
+Shapes: B batch, D embedding. x image, t caption, t⁻ negation, x⁻ an image of the negation (role
+`distractor_image`); all L2-normalised. s = exp(logit_scale).
 """
 
 from jaxclip.objectives.common import normalise, retrieval_cross_entropy
@@ -16,8 +16,8 @@ def tripletclip() -> Objective:
 
     def function(embeddings, scale, params):
         del params
-        roles = ("image", "caption", "negation_image", "negation")
-        x, t, negation_image, negation = (normalise(embeddings[role]) for role in roles)
+        roles = ("image", "caption", "distractor_image", "negation")
+        x, t, distractor_image, negation = (normalise(embeddings[role]) for role in roles)
 
         def with_negatives(image, text, negative):
             image_to_text = retrieval_cross_entropy(image, [text, negative], scale)
@@ -25,8 +25,8 @@ def tripletclip() -> Objective:
 
         parts = {
             "caption": with_negatives(x, t, negation),
-            "negation": with_negatives(negation_image, negation, t),
+            "negation": with_negatives(distractor_image, negation, t),
         }
         return parts["caption"] + parts["negation"], parts
 
-    return Objective("tripletclip", ("caption", "negation"), function, images=("image", "negation_image"))
+    return Objective("tripletclip", ("caption", "negation"), function, images=("image", "distractor_image"))

@@ -1,11 +1,16 @@
-"""The optimiser: warm-up and cosine, clipping, AdamW or Muon, weight-decay mask. All of it is optax."""
+"""The optimiser: warm-up and cosine, clipping, AdamW or Muon, weight-decay mask, learning rates by group, accumulation.
+
+All of it is optax.
+"""
 
 import functools
+from collections.abc import Mapping
 
+import jax
 import optax
 
 from jaxclip.config import OptimizerSettings
-from jaxclip.training.trainable import FlatParams
+from jaxclip.training.trainable import FlatParams, group_by_pattern
 
 # Embeddings and positions are lookup tables, not matrices that map one space to another: Muon leaves them to Adam.
 NOT_FOR_MUON = ("token_embedding", "positional_embedding", "class_embedding")
@@ -36,6 +41,26 @@ def _muon_dimensions(params: FlatParams) -> dict:
     return {path: dimensions(path, leaf) for path, leaf in params.items()}
 
 
+def learning_rate_factor(params: FlatParams, factors: Mapping[str, float]) -> dict[str, float]:
+    """The factor of each leaf's learning rate: that of the pattern which matches its path, else 1.
+
+    Raises:
+      TrainableError: a pattern matches no trained parameter, or two match the same one.
+    """
+    groups = group_by_pattern(tuple(factors), list(params))
+    by_path = {path: factors[pattern] for pattern, paths in groups.items() for path in paths}
+    return {path: by_path.get(path, 1.0) for path in params}
+
+
+def _scale_by_group(factors: Mapping[str, float]) -> optax.GradientTransformation:
+    """Multiplies updates, weight decay included, by their group's factor."""
+
+    def update(updates, params):
+        return jax.tree.map(lambda leaf, factor: factor * leaf, updates, learning_rate_factor(params, factors))
+
+    return optax.stateless(update)
+
+
 def build_optimizer(settings: OptimizerSettings, schedule: optax.Schedule) -> optax.GradientTransformation:
     """The optimiser over a flat dict of trained parameters; frozen ones never reach it."""
     if settings.name == "adamw":
@@ -58,4 +83,11 @@ def build_optimizer(settings: OptimizerSettings, schedule: optax.Schedule) -> op
             muon_weight_dimension_numbers=_muon_dimensions,
             consistent_rms=0.2,  # updates as large as Adam's, so that one learning rate serves both
         )
-    return update if settings.clip_norm is None else optax.chain(optax.clip_by_global_norm(settings.clip_norm), update)
+    parts = [] if settings.clip_norm is None else [optax.clip_by_global_norm(settings.clip_norm)]
+    parts.append(update)
+    if settings.learning_rate_factors:
+        parts.append(_scale_by_group(settings.learning_rate_factors))
+    optimizer = optax.chain(*parts) if len(parts) > 1 else update
+    if settings.accumulate > 1:
+        optimizer = optax.MultiSteps(optimizer, settings.accumulate).gradient_transformation()
+    return optimizer

@@ -2,8 +2,8 @@
 
 Shapes: B batch (global), D embedding, G data shards, b = B / G records a shard.
 
-A batch is a dict, stream name → {"texts": packed texts (see `jaxclip.data.packing`), and "features" [B, D] or
-"images" [B, S, S, 3]}. The texts of a shard are ordered by role, then by record.
+A batch is a dict, stream name → {"texts": packed texts (see `jaxclip.data.packing`), and "features" (image role →
+[B, D]) or "images" (image role → [B, S, S, 3])}. The texts of a shard are ordered by role, then by record.
 """
 
 import dataclasses
@@ -59,14 +59,17 @@ def split_roles(texts: jax.Array, roles: Sequence[str], shards: int) -> dict[str
 
 
 def embed_stream(model: CLIP, params: dict, stream: Mapping, roles: Sequence[str]) -> dict[str, jax.Array]:
-    """One stream of a batch → role → embeddings [B, D], `image` among them."""
+    """One stream of a batch → role of text or image → embeddings [B, D]."""
     if "features" in stream:
-        image = stream["features"]
+        images = stream["features"]
     else:
-        image = model.apply({"params": params}, stream["images"], method="encode_image")
+        images = {
+            role: model.apply({"params": params}, image, method="encode_image")
+            for role, image in stream["images"].items()
+        }
     shards = stream["texts"]["ends"].shape[0]
     texts = model.apply({"params": params}, **stream["texts"], method="encode_text")
-    return {"image": image, **split_roles(texts, roles, shards)}
+    return {**images, **split_roles(texts, roles, shards)}
 
 
 def total_loss(

@@ -109,8 +109,9 @@ def test_batches_hold_texts_and_images_of_the_same_records(source, tiny_tokenize
     dataset = make_batches(source, order, roles=["caption"], tokenizer=tiny_tokenizer, shards=1, preprocessing=PIXELS)
     for number, batch in enumerate(itertools.islice(iter(dataset), 8)):
         assert set(batch) == {"texts", "images"}
-        assert batch["images"].shape == (BATCH, 4, 4, 3) and batch["images"].dtype == np.float32
-        np.testing.assert_array_equal(np.rint(255 * batch["images"][:, 0, 0, 0]), order[number])
+        (images,) = batch["images"].values()
+        assert images.shape == (BATCH, 4, 4, 3) and images.dtype == np.float32
+        np.testing.assert_array_equal(np.rint(255 * images[:, 0, 0, 0]), order[number])
         expected = pack_roles([source[i] for i in order[number]], ["caption"], tiny_tokenizer, shards=1)
         for name, values in expected.items():
             np.testing.assert_array_equal(batch["texts"][name], values)
@@ -120,11 +121,37 @@ def test_cached_features_take_the_place_of_images(source, tiny_tokenizer):
     order = batch_order(RECORDS, BATCH, seed=7)
     table = np.random.default_rng(0).standard_normal((RECORDS, 3)).astype(np.float32)
     dataset = make_batches(
-        source, order, roles=["caption"], tokenizer=tiny_tokenizer, shards=1, features=lambda numbers: table[numbers]
+        source,
+        order,
+        roles=["caption"],
+        tokenizer=tiny_tokenizer,
+        shards=1,
+        images=("image", "distractor_image"),
+        features={"image": lambda numbers: table[numbers], "distractor_image": lambda numbers: -table[numbers]},
     )
     batch = next(iter(dataset))
-    assert set(batch) == {"texts", "features"}
-    np.testing.assert_array_equal(batch["features"], table[order[0]])
+    assert set(batch) == {"texts", "features"} and set(batch["features"]) == {"image", "distractor_image"}
+    np.testing.assert_array_equal(batch["features"]["image"], table[order[0]])
+    np.testing.assert_array_equal(batch["features"]["distractor_image"], -table[order[0]])
+
+
+def test_several_images_a_record_are_decoded_by_role(source, tiny_tokenizer):
+    order = batch_order(RECORDS, BATCH, seed=7)
+    records = [
+        {**source[number], "distractor_image": source[RECORDS - 1 - number]["image"]} for number in range(RECORDS)
+    ]
+    dataset = make_batches(
+        records,
+        order,
+        roles=["caption"],
+        tokenizer=tiny_tokenizer,
+        shards=1,
+        images=("image", "distractor_image"),
+        preprocessing=PIXELS,
+    )
+    images = next(iter(dataset))["images"]
+    for role, numbers in (("image", order[0]), ("distractor_image", RECORDS - 1 - order[0])):
+        np.testing.assert_array_equal(np.rint(255 * images[role][:, 0, 0, 0]), numbers)
 
 
 @pytest.mark.parametrize("threads", [1, 3])
@@ -153,7 +180,7 @@ def test_an_iterator_goes_on_exactly_where_its_state_was_taken(source, tiny_toke
     next(resumed)
     resumed.set_state(state)
     for expected, found in itertools.islice(zip(uninterrupted, resumed, strict=True), 6):
-        np.testing.assert_array_equal(found["images"], expected["images"])
+        np.testing.assert_array_equal(found["images"]["image"], expected["images"]["image"])
         for name, values in expected["texts"].items():
             np.testing.assert_array_equal(found["texts"][name], values)
 

@@ -9,17 +9,17 @@ from reference_losses import cross_entropy, random_embeddings, unit
 
 from jaxclip.objectives import build
 
-ROLES = ("image", "caption", "negation_image", "negation")
+ROLES = ("image", "caption", "distractor_image", "negation")
 
 
 def reference(inputs):
-    x, t, negation_image, negation = (unit(inputs[role]) for role in ROLES)
+    x, t, distractor_image, negation = (unit(inputs[role]) for role in ROLES)
 
     def with_negatives(image, text, negative):
         image_to_text = cross_entropy(inputs["scale"] * image @ np.concatenate([text, negative]).T)
         return (image_to_text + cross_entropy(inputs["scale"] * text @ image.T)) / 2
 
-    parts = {"caption": with_negatives(x, t, negation), "negation": with_negatives(negation_image, negation, t)}
+    parts = {"caption": with_negatives(x, t, negation), "negation": with_negatives(distractor_image, negation, t)}
     return sum(parts.values()), parts
 
 
@@ -43,4 +43,4 @@ def test_exchanging_the_pairs_exchanges_the_parts():
 
 def test_what_it_needs():
     objective = build("tripletclip")
-    assert (objective.images, objective.roles) == (("image", "negation_image"), ("caption", "negation"))
+    assert (objective.images, objective.roles) == (("image", "distractor_image"), ("caption", "negation"))

@@ -9,6 +9,7 @@ import pytest
 from jaxclip.config import OptimizerSettings
 from jaxclip.training.optimizer import build_optimizer, decay_mask, learning_rate_schedule
 from jaxclip.training.step import init_state
+from jaxclip.training.trainable import TrainableError
 
 PEAK = 0.1
 
@@ -147,3 +148,33 @@ def test_muon_handles_matrices_and_leaves_the_rest_to_adam():
         update = (np.float64(params[matrix]) * (1 - PEAK * 0.3) - np.float64(found[matrix])) / PEAK
         size = np.linalg.svd(update, compute_uv=False) / (0.2 * np.sqrt(6))
         assert np.all((size > 0.6) & (size < 1.3))
+
+
+def test_accumulated_steps_are_one_update_by_the_mean_gradient(params):
+    settings = OptimizerSettings(learning_rate=PEAK, weight_decay=0.2, clip_norm=0.5, accumulate=2)
+    gradients = gradients_like(params, 6)
+    found = run(settings, params, gradients)
+    means = [
+        {path: (np.float64(first[path]) + np.float64(second[path])) / 2 for path in params}
+        for first, second in zip(gradients[::2], gradients[1::2], strict=True)
+    ]
+    expected = adamw_reference(params, means, weight_decay=0.2, decayed=params, clip_norm=0.5)
+    for path in params:
+        np.testing.assert_allclose(found[path], expected[path], rtol=1e-5, atol=1e-6)
+    half = run(settings, params, gradients[:3])
+    for path, leaf in run(settings, params, gradients[:2]).items():
+        np.testing.assert_array_equal(half[path], leaf)  # the third step only adds to the mean
+
+
+def test_learning_rate_factors_scale_the_updates_of_their_group(params):
+    gradients = gradients_like(params, 1)
+    settings = {"learning_rate": PEAK, "weight_decay": 0.2}
+    plain = run(OptimizerSettings(**settings), params, gradients)
+    factors = {"text/ln_final": 0.1, "logit_scale": 0.0}
+    scaled = run(OptimizerSettings(**settings, learning_rate_factors=factors), params, gradients)
+    for path, factor in (("text/text_projection", 1.0), ("text/ln_final/scale", 0.1), ("logit_scale", 0.0)):
+        np.testing.assert_allclose(
+            scaled[path] - params[path], factor * (plain[path] - params[path]), rtol=1e-4, atol=1e-7
+        )
+    with pytest.raises(TrainableError, match="'text/ln_finl' matches no parameter; near: text/ln_final"):
+        run(OptimizerSettings(**settings, learning_rate_factors={"text/ln_finl": 2.0}), params, gradients)

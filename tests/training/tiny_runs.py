@@ -43,8 +43,9 @@ def make_images(config: ModelConfig, count):
 
 
 def make_batch(records, tokenizer: Tokenizer, *, shards=1, **image):
-    """One batch of one stream, `train`, of all these records; `image` is `features` or `images`."""
-    return {"train": {"texts": pack_roles(records, ROLES, tokenizer, shards=shards), **image}}
+    """One batch of one stream, `train`, of all these records; `image` is `features=` or `images=` with an array."""
+    images = {kind: {"image": values} for kind, values in image.items()}
+    return {"train": {"texts": pack_roles(records, ROLES, tokenizer, shards=shards), **images}}
 
 
 def make_stream(config: ModelConfig, tokenizer: Tokenizer, *, records=22, batch_size=4) -> grain.IterDataset:
@@ -59,7 +60,7 @@ def make_stream(config: ModelConfig, tokenizer: Tokenizer, *, records=22, batch_
         roles=ROLES,
         tokenizer=tokenizer,
         shards=1,
-        features=lambda numbers: features[numbers],
+        features={"image": lambda numbers: features[numbers]},
     )
 
 
