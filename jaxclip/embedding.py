@@ -70,6 +70,15 @@ class Encoders:
         self, params: dict, tokenizer: Tokenizer, texts: Sequence[str], on_batch: Callable[[int], None] = _ignore
     ) -> np.ndarray:
         """Embeddings float32 [N, D] of texts, packed several to a row (exact, see `jaxclip.data.packing`)."""
+        return self._texts("encode_text", params, tokenizer, texts, on_batch)
+
+    def text_layer_states(
+        self, params: dict, tokenizer: Tokenizer, texts: Sequence[str], on_batch: Callable[[int], None] = _ignore
+    ) -> np.ndarray:
+        """The residual stream at end-of-text, before the first text layer and after each: [N, layers + 1, W]."""
+        return self._texts("text_layer_states", params, tokenizer, texts, on_batch)
+
+    def _texts(self, method: str, params: dict, tokenizer: Tokenizer, texts: Sequence[str], on_batch) -> np.ndarray:
         local_data_shards(self.mesh)
         B, shards = self._batch_for(len(texts)), self.mesh.shape["data"]
         ids = tokenizer.ids(list(texts))
@@ -78,7 +87,7 @@ class Encoders:
             pack(filled[start : start + B], tokenizer.context_length, groups=shards) for start in range(0, len(ids), B)
         ]
         rows = max(batch["tokens"].shape[1] for batch in batches)
-        encode = _compiled(self.model, self.mesh, "encode_text")
+        encode = _compiled(self.model, self.mesh, method)
         outputs = []
         for number, batch in enumerate(batches):
             local = {name: values[self._my_part(shards)] for name, values in pad_rows(batch, rows).items()}

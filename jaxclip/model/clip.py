@@ -59,6 +59,16 @@ class CLIP(nn.Module):
         """Token rows [N, L], or packed rows (see `TextTransformer`) → float32 [N, D]."""
         return self.text(tokens, positions, segments, ends)
 
+    def text_layer_states(
+        self,
+        tokens: jax.Array,
+        positions: jax.Array | None = None,
+        segments: jax.Array | None = None,
+        ends: jax.Array | None = None,
+    ) -> jax.Array:
+        """The residual stream at end-of-text, before the first text layer and after each: [N, layers + 1, W]."""
+        return self.text(tokens, positions, segments, ends, layer_states=True).swapaxes(0, 1)
+
     def __call__(self, images: jax.Array, tokens: jax.Array) -> tuple[jax.Array, jax.Array]:
         """(image embeddings [B, D], text embeddings [N, D])."""
         return self.encode_image(images), self.encode_text(tokens)

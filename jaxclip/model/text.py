@@ -34,6 +34,7 @@ class TextTransformer(nn.Module):
         positions: jax.Array | None = None,
         segments: jax.Array | None = None,
         ends: jax.Array | None = None,
+        layer_states: bool = False,
     ) -> jax.Array:
         """Embeddings of texts, float32, not L2-normalised.
 
@@ -41,7 +42,17 @@ class TextTransformer(nn.Module):
 
         Packed: `tokens`, `positions` (within the text) and `segments` (which text) int [G, R, L], `ends` int [G, n],
         the place of each text's end-of-text token in its group's R·L tokens → [G·n, D].
+
+        With `layer_states` returns instead the residual stream at the end-of-text token before the first layer and
+        after each: float32 [layers + 1, N, W].
         """
+
+        def read(x):
+            if ends is None:
+                return x[jnp.arange(x.shape[0]), tokens.argmax(-1)]
+            x = x.reshape(ends.shape[0], -1, config.width)
+            return jnp.take_along_axis(x, ends[..., None], axis=1).reshape(-1, config.width)
+
         config = self.config
         L = tokens.shape[-1]
         token_embedding = self.param(
@@ -56,7 +67,7 @@ class TextTransformer(nn.Module):
         if segments is not None:
             mask = mask & (segments[..., :, None] == segments[..., None, :])
             mask = mask.reshape(-1, 1, L, L)
-        x = Transformer(
+        transformer = Transformer(
             config.layers,
             config.heads,
             config.mlp_ratio,
@@ -65,14 +76,12 @@ class TextTransformer(nn.Module):
             self.remat,
             self.splits,
             name="transformer",
-        )(x.reshape(-1, L, config.width), mask)
-        if ends is None:
-            x = x[jnp.arange(x.shape[0]), tokens.argmax(-1)]
-        else:
-            x = x.reshape(ends.shape[0], -1, config.width)
-            x = jnp.take_along_axis(x, ends[..., None], axis=1).reshape(-1, config.width)
+        )
+        x = x.reshape(-1, L, config.width)
+        if layer_states:
+            return transformer(x, mask, read)[1].astype(jnp.float32)
         # Layer norm acts on each token alone: only the tokens that are read need it.
-        x = LayerNorm(name="ln_final")(x).astype(jnp.float32)
+        x = LayerNorm(name="ln_final")(read(transformer(x, mask))).astype(jnp.float32)
         return x @ self.param(
             "text_projection", nn.initializers.normal(config.width**-0.5), (config.width, self.embed_dim)
         )

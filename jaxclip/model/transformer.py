@@ -129,8 +129,13 @@ class Transformer(nn.Module):
     splits: Sequence[int] = ()
 
     @nn.compact
-    def __call__(self, x: jax.Array, mask: jax.Array | None = None) -> jax.Array:
-        """[B, L, W] → [B, L, W]; `mask` is boolean, broadcastable to [B, H, L, L], True where attention is allowed."""
+    def __call__(
+        self, x: jax.Array, mask: jax.Array | None = None, read: Callable[[jax.Array], jax.Array] | None = None
+    ) -> jax.Array | tuple[jax.Array, jax.Array]:
+        """[B, L, W] → [B, L, W]; `mask` is boolean, broadcastable to [B, H, L, L], True where attention is allowed.
+
+        With `read` also returns what it makes of the input and of each layer's output, stacked: [layers + 1, ...].
+        """
         settings = (self.heads, self.layers, self.mlp_ratio, self.activation, self.dtype)
         if self.is_initializing():
             for layer in range(self.layers):
@@ -140,12 +145,15 @@ class Transformer(nn.Module):
         block = ResidualAttentionBlock(*settings, parent=None)
 
         def run_block(x, params):
-            return block.apply({"params": params}, x, mask), None
+            x = block.apply({"params": params}, x, mask)
+            return x, None if read is None else read(x)
 
         run_block = jax.checkpoint(run_block) if self.remat else run_block
         params = [self.variables["params"][f"resblocks_{layer}"] for layer in range(self.layers)]
+        kept = [] if read is None else [read(x)[None]]
         borders = [0, *self.splits, self.layers]
         for start, end in zip(borders[:-1], borders[1:], strict=True):
             stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *params[start:end])
-            x, _ = lax.scan(run_block, x, stacked)
-        return x
+            x, read_here = lax.scan(run_block, x, stacked)
+            kept.append(read_here)
+        return x if read is None else (x, jnp.concatenate(kept))

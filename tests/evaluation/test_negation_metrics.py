@@ -26,11 +26,13 @@ def rows():
 
 def test_metrics_agree_with_the_definitions_pair_by_pair(rows):
     image, caption, paraphrase, negative = rows
-    found = np.stack([
-        true_over_false(image, caption, negative),
-        image_text_text(image, caption, paraphrase, negative),
-        text_only_test(caption, paraphrase, negative),
-    ])
+    found = np.stack(
+        [
+            true_over_false(image, caption, negative),
+            image_text_text(image, caption, paraphrase, negative),
+            text_only_test(caption, paraphrase, negative),
+        ]
+    )
     for n, (x, t, p, f) in enumerate(zip(*(array.tolist() for array in rows), strict=True)):
         if not (3 <= n <= 9):  # the planted rows have their own test
             over = slow_cosine(x, t) > slow_cosine(x, f)

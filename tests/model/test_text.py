@@ -154,3 +154,31 @@ def test_bfloat16_is_close(tiny_config, tiny_params, texts):
     assert found.dtype == jnp.float32
     expected = encode(tiny_config, tiny_params, tokens=tokens)
     assert np.linalg.norm(found - expected) < 0.03 * np.linalg.norm(expected)
+
+
+@pytest.mark.parametrize("splits", [(), (1,)])
+def test_layer_states_are_the_residual_stream_at_end_of_text(tiny_config, tiny_params, texts, splits):
+    """Before the first layer the embeddings of the token; after layer k what a tower of k layers ends with."""
+    model = CLIP(tiny_config, text_splits=splits)
+    tokens = one_text_a_row(tiny_config, texts)
+    params = merge(tiny_params)
+    found = jax.jit(functools.partial(model.apply, method="text_layer_states"))({"params": params}, tokens)
+    layers, width = tiny_config.text.layers, tiny_config.text.width
+    assert found.shape == (len(texts), layers + 1, width)
+    ends = tokens.argmax(axis=1)
+    text = params["text"]
+    first = text["token_embedding"][tokens[np.arange(len(texts)), ends]] + text["positional_embedding"][ends]
+    np.testing.assert_allclose(found[:, 0], first, rtol=1e-6)
+    # A tower cut after k layers, without final norm and projection, ends with the state after layer k.
+    for depth in range(1, layers + 1):
+        cut = dataclasses.replace(tiny_config, text=dataclasses.replace(tiny_config.text, layers=depth))
+        embedding = reference_clip.encode_text(tiny_params, cut, tokens)
+        state = np.float64(found[:, depth])
+        normal = (state - state.mean(-1, keepdims=True)) / np.sqrt(state.var(-1, keepdims=True) + 1e-5)
+        normal = normal * text["ln_final"]["scale"] + text["ln_final"]["bias"]
+        np.testing.assert_allclose(normal @ text["text_projection"], embedding, rtol=1e-4, atol=1e-5)
+    packed = pack(
+        [list(row[: end + 1]) for row, end in zip(tokens, ends, strict=True)], tiny_config.text.context_length
+    )
+    packed_states = jax.jit(functools.partial(model.apply, method="text_layer_states"))({"params": params}, **packed)
+    np.testing.assert_allclose(packed_states, found, rtol=1e-4, atol=1e-5)
