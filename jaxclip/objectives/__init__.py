@@ -17,6 +17,7 @@ from jaxclip.objectives.negclip import negclip
 from jaxclip.objectives.objective import Objective
 from jaxclip.objectives.omni_negclip import absence, presence
 from jaxclip.objectives.semclip import semclip
+from jaxclip.objectives.triplet import triplet
 from jaxclip.objectives.tripletclip import tripletclip
 
 BUILDERS = {
@@ -28,6 +29,7 @@ BUILDERS = {
     "negclip": negclip,
     "negationclip": negationclip,
     "tripletclip": tripletclip,
+    "triplet": triplet,
     "negbench": negbench,
 }
 

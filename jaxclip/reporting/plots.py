@@ -18,7 +18,7 @@ from jaxclip.reporting.scorecard import Table
 BLUE, GREEN, VERMILLION, PURPLE, ORANGE = "#0072B2", "#009E73", "#D55E00", "#AA4499", "#B87A00"
 INK, MUTED, GRID = "#1f2328", "#6b7280", "#e5e7eb"
 
-_STYLE = {
+STYLE = {
     "font.family": "sans-serif", "font.size": 10, "text.color": INK,
     "axes.edgecolor": "#9ca3af", "axes.labelcolor": INK, "axes.titlesize": 10.5, "axes.titleweight": "bold",
     "axes.titlelocation": "left", "axes.spines.top": False, "axes.spines.right": False,
@@ -62,7 +62,7 @@ def similarity_histograms(similarities: Mapping[str, Mapping[str, np.ndarray]]) 
     values = np.concatenate([np.zeros(0), *(array for roles in panels.values() for array in roles.values())])
     low, high = (values.min(), values.max()) if values.size else (-1.0, 1.0)
     edges = np.linspace(low - 0.005, high + 0.005, _BINS + 1)
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         figure = matplotlib.figure.Figure(figsize=(8, 0.6 + 2.5 * len(panels)), layout="constrained")
         axes = figure.subplots(len(panels), 1, sharex=True, sharey=True, squeeze=False)[:, 0]
         for axis, (checkpoint, roles) in zip(axes, panels.items(), strict=True):
@@ -100,7 +100,7 @@ def training_curves(rows: Sequence[Mapping[str, object]]) -> matplotlib.figure.F
                 curves.setdefault(key, []).append((row["step"], value))
     columns = min(2, max(1, len(curves)))
     lines = max(1, math.ceil(len(curves) / columns))
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         figure = matplotlib.figure.Figure(figsize=(8, 2.1 * lines + 0.3), layout="constrained")
         axes = figure.subplots(lines, columns, sharex=True, squeeze=False).ravel()
         for axis, (key, points) in zip(axes, curves.items(), strict=False):
@@ -124,7 +124,7 @@ def score_dots(table: Table) -> matplotlib.figure.Figure:
     """
     heights = _row_heights(table)
     checkpoints = len(table.checkpoints)
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         legend_lines = math.ceil(checkpoints / _LEGEND_COLUMNS)
         size = (8, 0.7 + 0.22 * legend_lines + 0.33 * (max(heights) + 1))
         figure = matplotlib.figure.Figure(figsize=size, layout="constrained")

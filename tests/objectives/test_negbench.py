@@ -12,7 +12,7 @@ from jaxclip.objectives import build
 CHOICES = ("caption", "negation", "hard_negative", "false_absence")
 
 
-def reference(inputs, weight=0.01, choices=CHOICES):
+def reference(inputs, choice_weight=0.01, choices=CHOICES):
     unit_inputs = {role: unit(values) for role, values in inputs.items() if role != "scale"}
     losses = []
     for row, x in enumerate(unit_inputs["image"]):
@@ -20,11 +20,11 @@ def reference(inputs, weight=0.01, choices=CHOICES):
         losses.append(-np.log(shares[0] / shares.sum()))
     contrastive = symmetric_cross_entropy(unit_inputs["image"], unit_inputs["caption"], inputs["scale"])
     parts = {"contrastive": contrastive, "multiple_choice": np.mean(losses)}
-    return (1 - weight) * contrastive + weight * np.mean(losses), parts
+    return (1 - choice_weight) * contrastive + choice_weight * np.mean(losses), parts
 
 
 @pytest.mark.parametrize(
-    "settings", [{}, {"choices": ("absence", "false_absence", "negation"), "weight": 0.3}], ids=str
+    "settings", [{}, {"choices": ("absence", "false_absence", "negation"), "choice_weight": 0.3}], ids=str
 )
 def test_value_parts_and_gradients(settings):
     assert_matches_reference(build("negbench", **settings), lambda inputs: reference(inputs, **settings))
@@ -33,7 +33,7 @@ def test_value_parts_and_gradients(settings):
 def test_weights_zero_and_one_leave_one_part():
     embeddings = {role: jnp.float32(values) for role, values in random_embeddings(("image", *CHOICES)).items()}
     for weight, part in ((0.0, "contrastive"), (1.0, "multiple_choice")):
-        loss, parts = jax.jit(build("negbench", weight=weight))(embeddings, 5.0)
+        loss, parts = jax.jit(build("negbench", choice_weight=weight))(embeddings, 5.0)
         assert loss == parts[part] != 0
 
 
@@ -53,7 +53,7 @@ def test_roles_are_the_caption_and_the_choices():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"weight": 1.5}, "negbench: weight must be between 0 and 1, found 1.5"),
+        ({"choice_weight": 1.5}, "negbench: choice_weight must be between 0 and 1, found 1.5"),
         ({"choices": ("caption",)}, "two or more different text roles, found .'caption',."),
         ({"choices": ("caption", "negation", "caption")}, "two or more different text roles"),
         ({"choices": "caption"}, "two or more different text roles, found 'caption'"),

@@ -1,0 +1,127 @@
+"""What the method configs share: the parts around the objectives."""
+
+from collections.abc import Mapping, Sequence
+
+from ml_collections import ConfigDict
+from ml_collections.config_dict import placeholder
+
+# Beside the chosen layers, what the papers train of the text tower.
+SHARED_TEXT_PARAMETERS = (
+    "text/token_embedding",
+    "text/positional_embedding",
+    "text/ln_final",
+    "text/text_projection",
+    "logit_scale",
+)
+Settings = Mapping[str, Mapping]  # section → its settings
+
+
+def check_variant(file: str, variant: str, known: Sequence[str]) -> None:
+    """Raises ValueError for a variant that the config does not have."""
+    if variant and variant not in known:
+        raise ValueError(f"configs/{file}: unknown variant {variant!r}; known: {', '.join(known)}")
+
+
+def fine_tuning(
+    title: str,
+    objectives: Settings,
+    *,
+    init: str | None,
+    datasets: Settings,
+    streams: Settings,
+    trainable: Sequence[str],
+    optimizer: Mapping,
+    schedule: Mapping,
+    evaluation: Mapping,
+) -> ConfigDict:
+    """A config with the usual optimiser and the parts that hardly vary."""
+    config = ConfigDict()
+    config.title = title
+    config.seed = 42
+    config.model = ConfigDict(
+        {
+            "init": init
+            or placeholder(str),  # a model directory or checkpoint file; random:ViT-B/32 tries the machinery
+            "dtype": "float32",
+            "remat": True,
+            "preprocessing": "checkpoint",
+            "reset_logit_scale": False,
+            "clamp_logit_scale": True,
+        }
+    )
+    config.datasets = ConfigDict({name: dict(settings) for name, settings in datasets.items()})
+    config.streams = ConfigDict({name: {"split": "train", **settings} for name, settings in streams.items()})
+    config.objectives = ConfigDict({label: dict(settings) for label, settings in objectives.items()})
+    config.trainable = tuple(trainable)
+    config.optimizer = ConfigDict({"name": "adamw", "weight_decay": 0.2, "decay": "all", "accumulate": 1, **optimizer})
+    config.schedule = ConfigDict(dict(schedule))
+    config.evaluation = ConfigDict(dict(evaluation))
+    config.checkpoint = ConfigDict({"every": 200, "best": "original_over_negation"})
+    config.mesh = ConfigDict({"data": -1, "model": 1})
+    config.log_every = 10
+    return config
+
+
+def on_scenes(title: str, objectives: Settings, *, smoke: bool = False) -> ConfigDict:
+    """A method on the built-in scenes: the front half of the text tower of the small CLIP, 400 steps of 64 records.
+
+    Every stream that the objectives name is a shuffle of its own of the training split.
+    """
+    sizes = {"train_size": 128, "validation_size": 64, "test_size": 64} if smoke else {}
+    return fine_tuning(
+        f"{title} on scenes",
+        objectives,
+        init="scenes-base",
+        datasets={"scenes": {"builder": "scenes", **sizes}},
+        streams={objective["stream"]: {"dataset": "scenes", "batch_size": 64} for objective in objectives.values()},
+        trainable=("front_text_layers(3)", *SHARED_TEXT_PARAMETERS),
+        optimizer={"learning_rate": 2e-3, "clip_norm": 1.0},
+        schedule={"steps": 6 if smoke else 400, "warmup_steps": 3 if smoke else 40},
+        evaluation={
+            "validation": "scenes/validation_templates",
+            "splits": ("scenes/test", "scenes/test_templates", "scenes/test_combinations"),
+            "every": 200,
+        },
+    )
+
+
+def on_triplets(title: str, objectives: Settings, *, roles: Sequence[str]) -> ConfigDict:
+    """A method on the user's own table of captions, with images in a folder.
+
+    `model.init`, `annotations` and `images` have to be given on the command line.
+    """
+    triplets = {
+        "builder": "triplets",
+        "annotations": placeholder(str),  # CSV, TSV or JSONL
+        "images": placeholder(str),  # the folder that its file names are in
+        # Names of columns, where they are not the roles' own (or SemCLIP's: paraphrased, image_number).
+        "columns": {role: placeholder(str) for role in ("image", *roles)},
+        "split_by": "image",
+        "on_bad_record": "error",
+    }
+    return fine_tuning(
+        f"{title} on triplets",
+        objectives,
+        init=None,
+        datasets={"triplets": triplets},
+        streams={objective["stream"]: {"dataset": "triplets", "batch_size": 256} for objective in objectives.values()},
+        trainable=("whole_text_layers", *SHARED_TEXT_PARAMETERS),
+        optimizer={"learning_rate": 5e-5, "clip_norm": 1.0},
+        schedule={"steps": 1000, "warmup_steps": 50},
+        evaluation={"validation": "triplets/validation", "splits": ("triplets/test",), "every": 100},
+    )
+
+
+def ccneg(**settings) -> dict:
+    """CC-Neg; `annotations` and `images` have to be given on the command line."""
+    return {"builder": "ccneg", "annotations": placeholder(str), "images": placeholder(str), **settings}
+
+
+def coco_absences() -> dict:
+    """NegationCLIP's captions of COCO train2014; `annotations` and `images` have to be given on the command line."""
+    return {
+        "builder": "coco_captions",
+        "annotations": placeholder(str),
+        "images": placeholder(str),
+        "absence": True,
+    }

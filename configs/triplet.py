@@ -1,0 +1,21 @@
+"""`triplet`, this project's own objective: captions, paraphrases, negations and absences in one loss (docs/methods.md).
+
+python -m jaxclip.main --config=configs/triplet.py --workdir=runs/triplet
+"""
+
+from ml_collections import ConfigDict
+
+from configs.common import check_variant, on_scenes, on_triplets
+
+TRIPLET = {"objective": "triplet", "stream": "train", "weight": 1.0}
+
+
+def get_config(variant: str = "") -> ConfigDict:
+    """`variant`: `""` (scenes), `"smoke"`, or `"triplets"` (your data)."""
+    check_variant("triplet.py", variant, ("smoke", "triplets"))
+    if variant == "triplets":
+        # A table rarely has the two minimal sentences; the other three pairs remain.
+        pairs = (("caption", "negation"), ("paraphrase", "negation"), ("absence", "false_absence"))
+        roles = ("caption", "paraphrase", "negation", "absence", "false_absence")
+        return on_triplets("triplet", {"triplet": {**TRIPLET, "pairs": pairs}}, roles=roles)
+    return on_scenes("triplet", {"triplet": TRIPLET}, smoke=variant == "smoke")

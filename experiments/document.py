@@ -1,0 +1,163 @@
+"""docs/results.md from the scores of finished trials: tables, pictures, what they are made by."""
+
+import json
+import os
+import statistics
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from experiments import pictures
+from experiments.trials import ABLATIONS, METHODS, Trial
+
+# Everything below this line of the document is written by `write`; what is above is kept.
+MARKER = "<!-- Below this line everything is written by experiments/compare.py. -->"
+
+SPLIT_TITLES = {
+    "scenes/test": "Seen sentence frames and words (`scenes/test`)",
+    "scenes/test_templates": "Unseen sentence frames and negation words (`scenes/test_templates`)",
+    "scenes/test_combinations": "Unseen shape-colour pairs (`scenes/test_combinations`)",
+}
+METRICS = {
+    "original_over_negation": "caption over negation",
+    "absence_accuracy": "true over false absence",
+    "minimal_absence_accuracy": "the same, short",
+    "itt": "ITT",
+    "tot": "TOT",
+    "itt_hard": "ITT, hard",
+    "tot_hard": "TOT, hard",
+    "zeroshot_shape_delta": "negated prompt delta, shape",
+    "zeroshot_colour_delta": "negated prompt delta, colour",
+    "caption_to_image_r1": "R@1 caption",
+    "paraphrase_to_image_r1": "R@1 paraphrase",
+    "absence_to_image_r1": "R@1 caption + absence",
+    "zeroshot_shape": "zero-shot shape",
+    "zeroshot_colour": "zero-shot colour",
+}
+# Half-width of a 95 % interval of a mean in standard errors, by number of seeds (Student's t).
+STUDENT_T = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776}
+
+Scores = Mapping[str, Mapping[str, Mapping[str, float]]]  # split → metric → value, n, low, high
+
+
+def read_results(workdir: Path, trials: Sequence[Trial]) -> dict[tuple[str, str], list[dict]]:
+    """(group, label) → the results of its seeds, of the trials that are finished."""
+    results = {}
+    for trial in trials:
+        files = sorted((workdir / trial.group / trial.label).glob("seed_*.json"))
+        if files:
+            results[trial.group, trial.label] = [json.loads(file.read_text(encoding="utf-8")) for file in files]
+    return results
+
+
+def mean_of_metrics(scores: Scores, split: str) -> float:
+    """The plain mean of METRICS on a split."""
+    return statistics.fmean(scores[split][metric]["value"] for metric in METRICS)
+
+
+def value_and_half_width(values: Sequence[float]) -> tuple[float, float | None]:
+    """Mean over seeds, and the half-width of its 95 % t-interval (None for one seed)."""
+    mean = statistics.fmean(values)
+    if len(values) < 2:
+        return mean, None
+    return mean, STUDENT_T[len(values)] * statistics.stdev(values) / len(values) ** 0.5
+
+
+def cell(values: Sequence[float]) -> str:
+    """`97.0 ± 0.4` in per cent."""
+    mean, half_width = value_and_half_width(values)
+    return f"{100 * mean:.1f}" if half_width is None else f"{100 * mean:.1f} ± {100 * half_width:.1f}"
+
+
+def table(rows: Mapping[str, Sequence[Scores]], split: str) -> list[str]:
+    """Rows × metrics as Markdown; the last column is the mean over all metrics."""
+    lines = [
+        "| | " + " | ".join([*METRICS.values(), "mean of all"]) + " |",
+        "|---|" + "---|" * (len(METRICS) + 1),
+    ]
+    for label, seeds in rows.items():
+        cells = [cell([scores[split][metric]["value"] for scores in seeds]) for metric in METRICS]
+        cells.append(cell([mean_of_metrics(scores, split) for scores in seeds]))
+        lines.append(f"| {label} | " + " | ".join(cells) + " |")
+    return [*lines, ""]
+
+
+def base_table(base: dict) -> list[str]:
+    """The starting model: values with their bootstrap intervals."""
+    lines = ["| | " + " | ".join(SPLIT_TITLES) + " |", "|---|" + "---|" * len(SPLIT_TITLES)]
+    for metric, title in METRICS.items():
+        found = [base["scores"][split][metric] for split in SPLIT_TITLES]
+        cells = [f"{100 * s['value']:.1f} ({100 * s['low']:.1f}–{100 * s['high']:.1f}, n = {s['n']})" for s in found]
+        lines.append(f"| {title} | " + " | ".join(cells) + " |")
+    return [*lines, ""]
+
+
+def _scores(results: Mapping, group: str) -> dict[str, list[Scores]]:
+    return {label: [r["scores"] for r in seeds] for (found, label), seeds in results.items() if found == group}
+
+
+def generated(workdir: Path, folder: Path) -> list[str]:
+    """The lines below the marker; writes the pictures into `folder`."""
+    base = json.loads((workdir / "base.json").read_text(encoding="utf-8"))
+    results = read_results(workdir, (*METHODS, *ABLATIONS))
+    methods = _scores(results, "methods")
+    base_row = {"base": [base["scores"]]}
+    minutes = sum(r.get("seconds", 0) for seeds in results.values() for r in seeds) / 60
+    trainings = sum(map(len, results.values()))
+    lines = [
+        "## The starting model",
+        "",
+        "Value, 95 % bootstrap interval over the records, number of items; in per cent.",
+        "",
+        *base_table(base),
+        "## Methods",
+        "",
+        "Mean over seeds ± half-width of its 95 % t-interval, in per cent. The sampling error of the records comes on "
+        "top of it: see the intervals of the starting model.",
+        "",
+    ]
+    for split, title in SPLIT_TITLES.items():
+        lines += [f"### {title}", "", *table({**base_row, **methods}, split)]
+    drawn = {
+        "seen_and_held_out": pictures.seen_and_held_out({**base_row, **methods}),
+        "layer_analysis": pictures.layer_analysis(
+            {"base": base["layers"], **{label: r[0]["layers"] for (g, label), r in results.items() if g == "methods"}}
+        ),
+    }
+    lines += [
+        "### Learned or memorised",
+        "",
+        "![Seen against held-out scores, method by method](images/results_seen_and_held_out.png)",
+        "",
+        "### Where in the text tower caption and negation come apart",
+        "",
+        "Cosine of the end-of-text states of a caption and of its negation, before the first layer and after each, on "
+        "`scenes/test`.",
+        "",
+        "![Cosine of caption and negation by layer](images/results_layer_analysis.png)",
+        "",
+        "## Ablations",
+        "",
+        "One seed each.",
+        "",
+    ]
+    for group in dict.fromkeys(trial.group for trial in ABLATIONS):
+        rows = _scores(results, group)
+        for split in ("scenes/test", "scenes/test_templates") if rows else ():
+            lines += [f"### {group[0].upper()}{group[1:]}, `{split}`", "", *table(rows, split)]
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, figure in drawn.items():
+        (folder / f"results_{name}.png").write_bytes(pictures.png(figure))
+    lines += [f"{trainings} trainings, {minutes:.0f} minutes of training in all.", ""]
+    return lines
+
+
+def write(path: Path, workdir: Path) -> None:
+    """Writes the document; what stands above the marker in an older one is kept."""
+    above = "# Results on the built-in data\n\n"
+    if path.exists():
+        above = path.read_text(encoding="utf-8").partition(MARKER)[0]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lines = [above + MARKER, "", *generated(workdir, path.parent / "images")]
+    partial = path.with_suffix(".partial")
+    partial.write_text("\n".join(lines), encoding="utf-8")
+    os.replace(partial, path)

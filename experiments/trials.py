@@ -1,0 +1,108 @@
+"""What is compared: every method, and one change at a time to the methods under study. Data only."""
+
+import dataclasses
+from collections.abc import Mapping
+
+LAYERS = {
+    "none": (),
+    "front 3": ("front_text_layers(3)",),
+    "middle 3": ("middle_text_layers(3)",),
+    "back 3": ("back_text_layers(3)",),
+    "all 6": ("whole_text_layers",),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Trial:
+    """One training, to be repeated by seed.
+
+    Attributes:
+      group: the table that it belongs to.
+      label: its row.
+      config: a file of configs/, without its ending, and after a colon its variant.
+      changes: path of a config key → its value.
+    """
+
+    group: str
+    label: str
+    config: str
+    changes: Mapping[str, object] = dataclasses.field(default_factory=dict)
+
+
+METHODS = tuple(
+    Trial("methods", label, config)
+    for label, config in {
+        "CLIP": "clip",
+        "SemCLIP": "semclip",
+        "CoN-CLIP": "conclip",
+        "CoN-CLIP, distractors": "conclip:distractors",
+        "NegCLIP": "negclip",
+        "NegationCLIP": "negationclip",
+        "TripletCLIP": "tripletclip",
+        "NegBench": "negbench",
+        "Omni-NegCLIP": "omni_negclip",
+        "triplet": "triplet",
+    }.items()
+)
+
+
+def _layers(config: str, label: str) -> tuple[Trial, ...]:
+    from configs.common import SHARED_TEXT_PARAMETERS
+
+    return tuple(
+        Trial(f"layers trained, {label}", name, config, {"trainable": (*layers, *SHARED_TEXT_PARAMETERS)})
+        for name, layers in LAYERS.items()
+    )
+
+
+def _semclip(group: str, settings: Mapping[str, Mapping[str, object]]) -> tuple[Trial, ...]:
+    return tuple(
+        Trial(group, label, "semclip", {f"objectives.semclip.{key}": value for key, value in changes.items()})
+        for label, changes in settings.items()
+    )
+
+
+def _triplet(settings: Mapping[str, Mapping[str, object]]) -> tuple[Trial, ...]:
+    return tuple(
+        Trial(
+            "terms of triplet", label, "triplet", {f"objectives.triplet.{key}": value for key, value in changes.items()}
+        )
+        for label, changes in settings.items()
+    )
+
+
+PROJECTIONS = _semclip(
+    "SemCLIP's projection",
+    {
+        "n = 2": {},
+        "n = 4": {"n": 4},
+        "n = 8": {"n": 8},
+        "n = 32": {"n": 32},
+        "n = d": {"n": 128},
+        "V = I": {"n": None},
+        "n = 2, learned": {"learnable": True},
+    },
+)
+WEIGHTS = _semclip(
+    "SemCLIP's weights",
+    {
+        "1, 0, 0 (baseline)": {"beta": 0.0, "gamma": 0.0},
+        "1, 1, 0 (paraphrase-only)": {"gamma": 0.0},
+        "1, 0, 1 (negation-only)": {"beta": 0.0},
+        "1, 1, 1 (semclip)": {},
+        "1, 4, 1": {"beta": 4.0},
+        "1, 1, 4": {"gamma": 4.0},
+        "4, 1, 1": {"alpha": 4.0},
+    },
+)
+TERMS = _triplet(
+    {
+        "all": {},
+        "without choice": {"choice": 0.0},
+        "without agreement": {"agreement": 0.0},
+        "retrieval without negatives": {"negatives": ()},
+        "retrieval without absences": {"positives": ("caption", "paraphrase"), "negatives": ("negation",)},
+        "choice without absences": {"pairs": (("caption", "negation"), ("paraphrase", "negation"))},
+    }
+)
+ABLATIONS = (*_layers("semclip", "SemCLIP"), *_layers("triplet", "triplet"), *PROJECTIONS, *WEIGHTS, *TERMS)

@@ -1,0 +1,92 @@
+"""The comparison: its trials are valid, its tables are right, a finished trial is not repeated."""
+
+import json
+import statistics
+
+import numpy as np
+import pytest
+
+from experiments import document
+from experiments.compare import plan, result_file, trial_config, write_json
+from experiments.trials import ABLATIONS, METHODS, Trial
+from jaxclip import objectives
+from jaxclip.pretrained import load
+from jaxclip.training.trainable import partition
+
+
+@pytest.mark.parametrize("trial", [*METHODS, *ABLATIONS], ids=lambda trial: f"{trial.group}: {trial.label}")
+def test_every_trial_can_be_prepared(trial):
+    config = trial_config(trial, seed=7)
+    assert config.seed == 7
+    for settings in config.objectives.values():
+        objectives.build(settings.objective, **settings.settings)
+    partition(load(config.model.init).params, config.trainable)
+
+
+def test_a_trial_differs_by_its_changes_only():
+    plain = trial_config(Trial("g", "a", "semclip"), 1).model_dump()
+    changed = trial_config(Trial("g", "b", "semclip", {"objectives.semclip.n": None}), 1).model_dump()
+    assert plain["objectives"]["semclip"].pop("n") == 2 and changed["objectives"]["semclip"].pop("n") is None
+    assert plain == changed
+
+
+def test_methods_take_every_seed_and_ablations_the_first():
+    todo = plan([4, 5], [])
+    assert len(todo) == 2 * len(METHODS) + len(ABLATIONS)
+    assert {seed for trial, seed in todo if trial in ABLATIONS} == {4}
+    assert {trial.group for trial, _ in plan([1], ["methods"])} == {"methods"}
+
+
+def test_intervals_are_students(tmp_path):
+    values = [0.5, 0.6, 0.8]
+    mean, half_width = document.value_and_half_width(values)
+    assert mean == pytest.approx(0.63333, abs=1e-5)
+    # scipy.stats.t.interval(0.95, 2, loc=mean, scale=sem) = (0.25391, 1.01276)
+    assert half_width == pytest.approx(0.37942, abs=1e-5)
+    assert document.cell([0.5]) == "50.0"
+
+
+def fake_scores(seed):
+    generator = np.random.default_rng(seed)
+    return {
+        split: {
+            metric: {"value": float(generator.uniform()), "n": 10, "low": 0.0, "high": 1.0}
+            for metric in document.METRICS
+        }
+        for split in document.SPLIT_TITLES
+    }
+
+
+def test_the_document_has_every_finished_trial_and_keeps_what_was_written_by_hand(tmp_path):
+    layers = {
+        split: {role: [{"value": 0.5, "n": 3, "low": 0.4, "high": 0.6}] * 3 for role in ("negation", "paraphrase")}
+        for split in ("scenes/test", "scenes/test_templates")
+    }
+    result = {"layers": layers, "seconds": 60.0}
+    write_json(tmp_path / "base.json", {"scores": fake_scores(0), "layers": layers})
+    semclip = next(trial for trial in METHODS if trial.label == "SemCLIP")
+    for seed in (1, 2, 3):
+        write_json(result_file(tmp_path, semclip, seed), {"scores": fake_scores(seed), **result})
+    path = tmp_path / "docs" / "results.md"
+    document.write(path, tmp_path)
+    text = path.read_text()
+    values = [fake_scores(seed)["scenes/test"]["tot"]["value"] for seed in (1, 2, 3)]
+    assert f"{100 * statistics.fmean(values):.1f} ± " in text
+    assert "3 trainings, 3 minutes" in text and "CoN-CLIP" not in text
+    assert {image.name for image in (tmp_path / "docs" / "images").iterdir()} == {
+        "results_seen_and_held_out.png",
+        "results_layer_analysis.png",
+    }
+    path.write_text(text.replace("# Results", "# Findings\n\nBy hand.\n\n# Results", 1))
+    document.write(path, tmp_path)
+    again = path.read_text()
+    assert "By hand." in again and again.count(document.MARKER) == 1
+    assert again.partition(document.MARKER)[2] == text.partition(document.MARKER)[2]
+
+
+def test_what_is_written_is_complete_or_absent(tmp_path):
+    with pytest.raises(TypeError):
+        write_json(tmp_path / "a.json", {"x": object()})
+    assert not (tmp_path / "a.json").exists()
+    write_json(tmp_path / "a.json", {"x": 1})
+    assert json.loads((tmp_path / "a.json").read_text()) == {"x": 1}
