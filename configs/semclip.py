@@ -76,8 +76,8 @@ def _on_triplets(config: ConfigDict, smoke: bool) -> None:
         {
             "triplets": {
                 "builder": "triplets",
-                "annotations": placeholder(str),  # CSV, TSV or JSONL
-                "images": placeholder(str),  # the folder that its file names are in
+                "annotations": placeholder(str),  # CSV, TSV, JSONL or Parquet
+                "images": placeholder(str),  # the folder, zip or tars that its file names are in
                 # Names of columns, where they are not the roles' own (or SemCLIP's: paraphrased, image_number).
                 "columns": {role: placeholder(str) for role in ("image", "caption", "paraphrase", "negation")},
                 "split_by": "image",

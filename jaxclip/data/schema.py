@@ -1,7 +1,8 @@
 """What a record is.
 
-A record is a dict with `id` (str), `image` (encoded bytes, or a uint8 array [H, W, 3]), and one string for each text
-role that the data has. `caption` is always there.
+A record is a dict with `id` (str), one image for each image role that the data has (encoded bytes, or a uint8 array
+[H, W, 3]), and one string for each text role that it has. `image` is always there. Further keys are facts of one
+benchmark, such as the right answer of a multiple-choice question.
 """
 
 TEXT_ROLES = {
@@ -13,4 +14,17 @@ TEXT_ROLES = {
     "minimal_absence": "a short sentence with a true absence",
     "minimal_false_absence": "the same short sentence with a false absence",
     "hard_negative": "false of the image, without any negation word",
+    "hard_caption": "true of the hard image",
+    "hard_negation": "the hard image's caption made false: false of the hard image",
+    "option_0": "the first answer of a multiple-choice question about the image; the key `answer` is the right one",
+    "option_1": "the second answer",
+    "option_2": "the third answer",
+    "option_3": "the fourth answer",
+}
+
+IMAGE_ROLES = {
+    "image": "what the caption is true of",
+    "distractor_image": "another image, of which the negation is true",
+    "hard_image": "another image that looks much like the image",
+    "negation_image": "an image made from the negation",
 }

@@ -7,9 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxclip.data.schema import TEXT_ROLES
 from jaxclip.datasets import DatasetError, open_split
-from jaxclip.datasets.scenes.source import scene_record
+from jaxclip.datasets.scenes.source import ROLES, scene_record
 
 SIZES = {"train_size": 12, "validation_size": 3, "test_size": 5}
 
@@ -22,10 +21,10 @@ def data_dir(tmp_path_factory):
 def test_scenes_records_are_those_of_the_source(data_dir):
     split = open_split("scenes/test", "scenes", SIZES, data_dir)
     assert len(split) == 5
-    assert split.roles == tuple(TEXT_ROLES)
+    assert split.roles == tuple(ROLES)
     for number in (0, 4):
         expected = scene_record(0, number, "test")
-        assert {role: split[number][role] for role in TEXT_ROLES} == {role: expected[role] for role in TEXT_ROLES}
+        assert {role: split[number][role] for role in ROLES} == {role: expected[role] for role in ROLES}
         assert split[number]["image"] == expected["image"]
         assert isinstance(split[number]["id"], str)
 
@@ -94,7 +93,12 @@ def test_pretraining_scenes_have_arrays_and_one_split(tmp_path):
     [
         ("scene", {}, "unknown builder 'scene'; did you mean 'scenes'"),
         ("pretraining_scenes", {"sise": 3}, "sise"),
-        ("triplets", {}, "needs `annotations`"),
+        ("triplets", {"images": None}, r"the builder 'triplets' needs the setting\(s\) annotations, images"),
+        (
+            "triplets",
+            {"annotation": "a"},
+            "unknown setting 'annotation' of the builder 'triplets'; did you mean 'annotations'",
+        ),
     ],
 )
 def test_errors_say_what_was_found(tmp_path, builder, settings, message):

@@ -36,7 +36,7 @@ def describe(
         held_out_pairs: whether texts may name shape-colour pairs that training never shows.
 
     Returns:
-        role -> statement, for each of `jaxclip.data.schema.TEXT_ROLES`.
+        role -> statement, for each of `jaxclip.datasets.scenes.source.ROLES`.
     """
     frames = HELD_OUT if held_out_frames else TRAIN
     original = draw_caption(scene, rng, frames)

@@ -14,6 +14,16 @@ from jaxclip.datasets.scenes.render import render
 from jaxclip.datasets.scenes.world import COLOURS, SHAPES, sample_scene
 
 SPLITS = ("train", "validation", "test", "test_combinations", "test_templates")
+ROLES = (
+    "caption",
+    "paraphrase",
+    "negation",
+    "absence",
+    "false_absence",
+    "minimal_absence",
+    "minimal_false_absence",
+    "hard_negative",
+)
 CLASSES = {"shape": SHAPES, "colour": COLOURS}
 
 
@@ -27,7 +37,7 @@ def scene_record(seed: int, index: int, split: str) -> dict:
             shows or names one; `test_templates` uses sentences and negation words that no other split uses.
 
     Returns:
-        `id`, `image` (PNG bytes), one string for each of schema.TEXT_ROLES, `objects` (a list of dicts with shape,
+        `id`, `image` (PNG bytes), one string for each of ROLES, `objects` (a list of dicts with shape,
         colour, size, x, y, radius), and `shape` and `colour` of the only object ("" where there are several).
 
     Raises:
