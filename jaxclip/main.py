@@ -27,7 +27,6 @@ from jaxclip.config import Config, ConfigError, parse
 from jaxclip.console import say
 from jaxclip.data.preprocessing import ImageError
 from jaxclip.datasets import DatasetError
-from jaxclip.datasets.triplets.annotations import TripletsError
 from jaxclip.embedding import Encoders
 from jaxclip.evaluator import Evaluator, replicate
 from jaxclip.prepare import Run, images_to_cache, make_streams, prepare
@@ -58,7 +57,6 @@ DATA_DIR = flags.DEFINE_string(
 USER_ERRORS = (
     ConfigError,
     DatasetError,
-    TripletsError,
     ImageError,
     TrainableError,
     ModelDirectoryError,

@@ -1,7 +1,8 @@
 """What a record is.
 
-A record is a dict with `id` (str), the images that the data has (encoded bytes, or uint8 arrays [H, W, 3]), and one
-string for each text role that it has. `image` and `caption` are always there.
+A record is a dict with `id` (str), one image for each image role that the data has (encoded bytes, or a uint8 array
+[H, W, 3]), and one string for each text role that it has. `image` is always there. Further keys are facts of one
+benchmark, such as the right answer of a multiple-choice question.
 """
 
 IMAGE_ROLES = {
@@ -20,5 +21,9 @@ TEXT_ROLES = {
     "minimal_false_absence": "the same short sentence with a false absence",
     "hard_negative": "false of the image, without any negation word",
     "hard_caption": "true of the hard image",
-    "hard_negation": "its caption with something present denied: false of the hard image",
+    "hard_negation": "the hard image's caption made false: false of the hard image",
+    "option_0": "the first answer of a multiple-choice question about the image; the key `answer` is the right one",
+    "option_1": "the second answer",
+    "option_2": "the third answer",
+    "option_3": "the fourth answer",
 }

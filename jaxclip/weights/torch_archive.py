@@ -11,7 +11,8 @@ import numpy as np
 from jaxclip.weights.tensors import LazyTensor, WeightsError
 from jaxclip.weights.torch_pickle import ScriptedModule, StridedTensor, load_pickle
 
-_LARGEST_PICKLE = 64 * 2**20  # real ones take less than 2 MiB
+_LARGEST_PICKLE = 64 * 2**20  # of weights; real ones take less than 2 MiB
+_LARGEST_OBJECT = 2**31  # of a data set's annotations
 _MOST_ENTRIES = 100_000
 _MOST_MODULES = 100_000
 _DEEPEST_MODULE = 50
@@ -36,22 +37,37 @@ def read_torch(path: Path) -> TorchFile:
     Raises:
       WeightsError: the file is damaged, of the format before torch 1.6, suspicious, or holds something else.
     """
+    archive, root, content = _open(path, _LARGEST_PICKLE)
+    scripted = isinstance(content, ScriptedModule)
+    named = _module_tensors(path, content) if scripted else _state_dict_tensors(path, content)
+    tensors = {name: _lazy(path, archive, root, name, tensor) for name, tensor in named.items()}
+    return TorchFile(tensors, scripted)
+
+
+def read_torch_object(path: Path) -> Any:
+    """The object of a `torch.save` file: plain containers, strings and numbers, as data sets publish them.
+
+    Raises:
+      WeightsError: as `read_torch`.
+    """
+    _, _, content = _open(path, _LARGEST_OBJECT)
+    return content
+
+
+def _open(path: Path, largest: int) -> tuple[zipfile.ZipFile, str, Any]:
+    """The archive, its root folder, and the object of its pickle, which has at most `largest` bytes."""
     if not zipfile.is_zipfile(path):
         _refuse_other_format(path)
     try:
         archive = zipfile.ZipFile(path)
     except (zipfile.BadZipFile, OSError, ValueError) as error:
         raise WeightsError(f"{path}: damaged archive ({error})") from None
-    root = _check_entries(path, archive)
+    root = _check_entries(path, archive, largest)
     names = set(archive.namelist())
     if f"{root}/byteorder" in names and _read_entry(path, archive, f"{root}/byteorder", 0, 16) != b"little":
         raise WeightsError(f"{path}: big-endian tensors, expected little-endian ones")
     pickled = _read_entry(path, archive, f"{root}/data.pkl", 0, archive.getinfo(f"{root}/data.pkl").file_size)
-    content = load_pickle(pickled, f"{path}: data.pkl")
-    scripted = isinstance(content, ScriptedModule)
-    named = _module_tensors(path, content) if scripted else _state_dict_tensors(path, content)
-    tensors = {name: _lazy(path, archive, root, name, tensor) for name, tensor in named.items()}
-    return TorchFile(tensors, scripted)
+    return archive, root, load_pickle(pickled, f"{path}: data.pkl")
 
 
 def _refuse_other_format(path: Path) -> None:
@@ -64,7 +80,7 @@ def _refuse_other_format(path: Path) -> None:
     raise WeightsError(f"{path}: found neither a zip archive nor a pickle, expected a file of torch.save (truncated?)")
 
 
-def _check_entries(path: Path, archive: zipfile.ZipFile) -> str:
+def _check_entries(path: Path, archive: zipfile.ZipFile, largest: int) -> str:
     """The root folder of the archive; nothing is ever extracted, so strange names are only a sign of a forged file."""
     entries = archive.infolist()
     if len(entries) > _MOST_ENTRIES or len({entry.filename for entry in entries}) != len(entries):
@@ -84,8 +100,8 @@ def _check_entries(path: Path, archive: zipfile.ZipFile) -> str:
     if sum(entry.compress_size for entry in entries) > path.stat().st_size:
         raise WeightsError(f"{path}: the entries claim more bytes than the file has")
     pickle_size = archive.getinfo(f"{roots[0]}/data.pkl").file_size
-    if pickle_size > _LARGEST_PICKLE:
-        raise WeightsError(f"{path}: data.pkl has {pickle_size} bytes, expected at most {_LARGEST_PICKLE}")
+    if pickle_size > largest:
+        raise WeightsError(f"{path}: data.pkl has {pickle_size} bytes, expected at most {largest}")
     return roots[0]
 
 

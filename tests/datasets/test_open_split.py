@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxclip.datasets.scenes.contrasts import TEXTS
 from jaxclip.datasets import DatasetError, open_split
+from jaxclip.datasets.scenes.contrasts import TEXTS
 from jaxclip.datasets.scenes.source import scene_record
 
 SIZES = {"train_size": 12, "validation_size": 3, "test_size": 5}
@@ -95,7 +95,12 @@ def test_pretraining_scenes_have_arrays_and_one_split(tmp_path):
     [
         ("scene", {}, "unknown builder 'scene'; did you mean 'scenes'"),
         ("pretraining_scenes", {"sise": 3}, "sise"),
-        ("triplets", {}, "needs `annotations`"),
+        ("triplets", {"images": None}, r"the builder 'triplets' needs the setting\(s\) annotations, images"),
+        (
+            "triplets",
+            {"annotation": "a"},
+            "unknown setting 'annotation' of the builder 'triplets'; did you mean 'annotations'",
+        ),
     ],
 )
 def test_errors_say_what_was_found(tmp_path, builder, settings, message):

@@ -8,7 +8,6 @@ Needs no TensorFlow. Encoded images and texts come back as bytes:
     records[0]["caption"]    # UTF-8 bytes
 """
 
-import contextlib
 import dataclasses
 import io
 import os
@@ -16,12 +15,12 @@ from collections.abc import Iterator
 
 import numpy as np
 import tensorflow_datasets as tfds
-from absl import logging
 from tqdm import trange
 
 from jaxclip.datasets.scenes.contrasts import TEXTS
-from jaxclip.datasets.scenes.source import SPLITS, scene_record
+from jaxclip.datasets.scenes.source import IMAGES, SPLITS, scene_record
 from jaxclip.datasets.scenes.world import IMAGE_SIZE
+from jaxclip.datasets.tfds_build import prepare_builder
 
 _SETTINGS = {"seed": 0, "train_size": 1, "validation_size": 1, "test_size": 1}  # and the least value of each
 
@@ -73,8 +72,7 @@ class Scenes(tfds.core.GeneratorBasedBuilder):
             features=tfds.features.FeaturesDict(
                 {
                     "id": text,
-                    "image": image,
-                    "distractor_image": image,
+                    **dict.fromkeys(IMAGES, image),
                     **dict.fromkeys(TEXTS, text),
                     "objects": tfds.features.Sequence(
                         {
@@ -98,7 +96,7 @@ class Scenes(tfds.core.GeneratorBasedBuilder):
         for index in trange(size, desc=f"scenes/{split}", unit=" records", disable=None):
             record = scene_record(self.builder_config.seed, index, split)
             # As a file object a PNG is stored as it is; bytes alone would be taken for an image to encode.
-            yield index, record | {role: io.BytesIO(record[role]) for role in ("image", "distractor_image")}
+            yield index, record | {role: io.BytesIO(record[role]) for role in IMAGES}
 
 
 def prepare(data_dir: str | os.PathLike, **settings: int) -> Scenes:
@@ -120,29 +118,4 @@ def prepare(data_dir: str | os.PathLike, **settings: int) -> Scenes:
         raise ValueError(f"scenes: unknown setting {', '.join(unknown)}; expected some of {', '.join(_SETTINGS)}")
     config = ScenesConfig(**settings)
 
-    def open_builder() -> Scenes:
-        return Scenes(config=config, data_dir=os.fspath(data_dir), file_format="array_record")
-
-    with _quiet():
-        builder = open_builder()
-        try:
-            builder.download_and_prepare()
-        except OSError:
-            # Another process may have put the same records there first; then ours could not be renamed to them.
-            builder = open_builder()
-            if not builder.is_prepared():
-                raise
-    return builder
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keeps back what TFDS prints beside our own progress bar, warnings about custom settings included."""
-    tfds.disable_progress_bar()
-    verbosity = logging.get_verbosity()
-    logging.set_verbosity(logging.ERROR)
-    try:
-        with contextlib.redirect_stdout(io.StringIO()):
-            yield
-    finally:
-        logging.set_verbosity(verbosity)
+    return prepare_builder(lambda: Scenes(config=config, data_dir=os.fspath(data_dir), file_format="array_record"))

@@ -17,6 +17,7 @@ from jaxclip.datasets.scenes.world import COLOURS, SHAPES, sample_scene
 
 SPLITS = ("train", "validation", "validation_templates", "test", "test_combinations", "test_templates")
 _FRAMES = {"validation_templates": held_out.VALIDATION, "test_templates": held_out.TEST}
+IMAGES = ("image", "distractor_image")  # see `jaxclip.data.schema`
 CLASSES = {"shape": SHAPES, "colour": COLOURS}
 
 

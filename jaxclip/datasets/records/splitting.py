@@ -1,8 +1,41 @@
 """Dividing records into train, validation and test, by row or by image."""
 
+import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
+
+from jaxclip.datasets.errors import DatasetError
+
+
+@dataclasses.dataclass(frozen=True)
+class Splitting:
+    """How rows are divided into train, validation and test.
+
+    Attributes:
+        split_by: "image" keeps all rows of an image (also of an equal file under another name) in one split; "row" is
+            the split of SemCLIP's released code, which lets test images be seen in training.
+        validation: fraction of the images, or rows, for validation.
+        test: fraction for test.
+        seed: of the split.
+
+    Raises:
+        DatasetError: another value.
+    """
+
+    split_by: str = "image"
+    validation: float = 0.1
+    test: float = 0.1
+    seed: int = 42
+
+    def __post_init__(self):
+        if self.split_by not in ("image", "row"):
+            raise DatasetError(f"split_by: expected 'image' or 'row', found {self.split_by!r}")
+        if min(self.validation, self.test) < 0 or self.validation + self.test >= 1:
+            raise DatasetError(
+                f"validation and test: expected fractions that leave some for train, "
+                f"found {self.validation} and {self.test}"
+            )
 
 
 def split_positions(groups: Sequence[str], validation: float, test: float, seed: int) -> dict[str, list[int]]:

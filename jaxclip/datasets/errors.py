@@ -1,0 +1,5 @@
+"""The error of data that cannot be used."""
+
+
+class DatasetError(ValueError):
+    """A data set that cannot be opened or built; the message names the file, the row and what was expected."""

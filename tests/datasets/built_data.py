@@ -1,0 +1,76 @@
+"""What the tests of data sets share: small images, tables, and every split of a data set at once."""
+
+import csv
+import io
+import json
+import re
+from pathlib import Path
+
+from PIL import Image
+
+from jaxclip.datasets import DatasetError, Split, open_split
+
+ROOT = Path(__file__).resolve().parents[2]
+DATA = ROOT.parent / "shared" / "data"
+
+
+def encoded(colour: int, image_format: str = "JPEG", mode: str = "RGB", size=(6, 5)) -> bytes:
+    """A small image of one colour."""
+    buffer = io.BytesIO()
+    Image.new("RGB", size, (colour, 90, 30)).convert(mode).save(buffer, image_format)
+    return buffer.getvalue()
+
+
+def write_images(folder: Path, names) -> Path:
+    """A folder with a different image under each name."""
+    for number, name in enumerate(names):
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(encoded(7 * number % 256, size=(6 + number // 30, 5)))
+    return folder
+
+
+def write_table(path: Path, table: list[dict], delimiter: str = ",", encoding: str = "utf-8") -> Path:
+    with path.open("w", encoding=encoding, newline="") as file:
+        writer = csv.DictWriter(file, list(table[0]), delimiter=delimiter)
+        writer.writeheader()
+        writer.writerows(table)
+    return path
+
+
+def write_lines(path: Path, values: list) -> Path:
+    path.write_text("".join(json.dumps(value) + "\n" for value in values), encoding="utf-8")
+    return path
+
+
+def write_json(path: Path, value) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(value), encoding="utf-8")
+    return path
+
+
+def open_all(builder: str, data_dir: Path, **settings) -> dict[str, Split]:
+    """Every split of a data set."""
+    settings = {key: str(value) if isinstance(value, Path) else value for key, value in settings.items()}
+    try:
+        open_split("data/-", builder, settings, data_dir)
+    except DatasetError as error:
+        found = re.search("no such split; found (.*)", str(error))
+        if not found:
+            raise
+    names = found.group(1).split(", ")
+    return {name: open_split(f"data/{name}", builder, settings, data_dir) for name in names}
+
+
+def records_of(split: Split) -> list[dict]:
+    """All records with their images."""
+    return [{**split[number], **{role: split[number][role] for role in split.images}} for number in range(len(split))]
+
+
+def all_records(splits: dict[str, Split]) -> list[dict]:
+    return [record for split in splits.values() for record in records_of(split)]
+
+
+def bad_records(splits: dict[str, Split]) -> list[dict]:
+    folder = next(iter(splits.values())).folder
+    return [json.loads(line) for line in (folder / "bad_records.jsonl").read_text().splitlines()]
