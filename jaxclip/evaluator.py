@@ -1,6 +1,7 @@
 """Scores models on splits: images encoded once where the tower is frozen, texts packed, progress shown."""
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -53,11 +54,15 @@ class Evaluator:
         self._texts: dict[str, SplitTexts] = {}
         self._features: dict[str, ImageFeatures] = {}
 
-    def _encode_images(self, params: dict, name: str, load: Callable[[int], dict], count: int) -> np.ndarray:
+    def _encode_images(
+        self, params: dict, name: str, load: Callable[[int], dict], start: int, count: int, total: int
+    ) -> np.ndarray:
+        """Features of `count` images, which are those from `start` on of `total`."""
+
         def image(number):
             return load_image(load(number), self._preprocessing)
 
-        with Bar(f"images of {name}", count, "images", self._check, leave=False) as bar:
+        with Bar(f"images of {name}", total, "images", self._check, leave=False, initial=start) as bar:
             return self._encoders.images(params, image, count, bar.advance)
 
     def cache_features(self, names: Sequence[str], flat_params: FlatParams, cache: Path) -> dict[str, ImageFeatures]:
@@ -69,7 +74,7 @@ class Evaluator:
             split = self._splits[name]
             key = feature_cache.fingerprint(image_params, self._preprocessing, split.fingerprint, dtype)
             self._features[name] = feature_cache.cached(
-                cache, key, split, lambda load, count, name=name: self._encode_images(params, name, load, count)
+                cache, key, split, functools.partial(self._encode_images, params, name)
             )
         return {name: self._features[name] for name in names}
 
@@ -78,7 +83,8 @@ class Evaluator:
             return self._features[name]
         split = self._splits[name]
         first, image_index = feature_cache.unique_images(split)
-        features = self._encode_images(params, name, lambda number: split[int(first[number])], len(first))
+        count = len(first)
+        features = self._encode_images(params, name, lambda number: split[int(first[number])], 0, count, count)
         return ImageFeatures(features, image_index)
 
     def score(self, name: str, params: dict, label: str) -> Scored:
