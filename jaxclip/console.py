@@ -26,12 +26,25 @@ def say(line: str = "") -> None:
 
 
 class Bar:
-    """A progress bar with rate and ETA over `total` items; `check` is called after each batch and may raise to stop."""
+    """A progress bar with rate and ETA over `total` items, of which `initial` were done before.
 
-    def __init__(self, description: str, total: int, unit: str, check: Callable[[], None], *, leave: bool = True):
+    `check` is called after each batch and may raise to stop.
+    """
+
+    def __init__(
+        self,
+        description: str,
+        total: int,
+        unit: str,
+        check: Callable[[], None],
+        *,
+        leave: bool = True,
+        initial: int = 0,
+    ):
         self._check = check
         self._bar = tqdm(
             total=total,
+            initial=initial,
             desc=description,
             unit=f" {unit}",
             disable=jax.process_index() != 0,

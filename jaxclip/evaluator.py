@@ -1,6 +1,7 @@
 """Scores models on splits: images encoded once where the tower is frozen, texts packed, progress shown."""
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -54,12 +55,15 @@ class Evaluator:
         self._features: dict[str, ImageFeatures] = {}
 
     def _encode_images(
-        self, params: dict, name: str, load: Callable[[int], dict], count: int, role: str = "image"
+        self, params: dict, name: str, role: str, load: Callable[[int], dict], start: int, count: int, total: int
     ) -> np.ndarray:
+        """Features of `count` images, which are those from `start` on of `total`."""
+
         def image(number):
             return load_image(load(number), self._preprocessing, role)
 
-        with Bar(f"{role.replace('_', ' ')}s of {name}", count, "images", self._check, leave=False) as bar:
+        description = f"{role.replace('_', ' ')}s of {name}"
+        with Bar(description, total, "images", self._check, leave=False, initial=start) as bar:
             return self._encoders.images(params, image, count, bar.advance)
 
     def cache_features(
@@ -81,11 +85,8 @@ class Evaluator:
         features = {name: {} for name in images}
         for name, role in ((name, role) for name, roles in images.items() for role in roles):
             split = self._splits[name]
-            key = feature_cache.fingerprint(image_params, self._preprocessing, f"{split.fingerprint} {role}", dtype)
-
-            def encode(load, count, name=name, role=role):
-                return self._encode_images(params, name, load, count, role)
-
+            key = feature_cache.fingerprint(image_params, self._preprocessing, split.fingerprint, dtype, role)
+            encode = functools.partial(self._encode_images, params, name, role)
             features[name][role] = feature_cache.cached(cache, key, split, encode, role)
         self._features = {name: roles["image"] for name, roles in features.items()}
         return features
@@ -95,7 +96,8 @@ class Evaluator:
             return self._features[name]
         split = self._splits[name]
         first, image_index = feature_cache.unique_images(split)
-        features = self._encode_images(params, name, lambda number: split[int(first[number])], len(first))
+        count = len(first)
+        features = self._encode_images(params, name, "image", lambda number: split[int(first[number])], 0, count, count)
         return ImageFeatures(features, image_index)
 
     def _split_texts(self, name: str) -> SplitTexts:

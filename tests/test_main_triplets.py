@@ -58,7 +58,7 @@ def test_semclip_trains_on_photographs(tmp_path):
     assert {"original_over_negation", "itt", "tot", "caption_to_image_r1"} <= set(scores)
 
     caches = sorted((workdir / "cache" / "image_features").iterdir())
-    features = [np.load(cache / "features.npy") for cache in caches]
+    features = [np.load(cache / "features-00000-of-00001.npy") for cache in caches]
     indices = [np.load(cache / "image_index.npy") for cache in caches]
     assert sum(map(len, indices)) == 179  # every record has its row ...
     assert sum(map(len, features)) == len({row["filename"] for row in rows})  # ... and each photograph is encoded once

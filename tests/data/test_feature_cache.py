@@ -1,6 +1,7 @@
 """Cached features: found under exactly their model and data, each image encoded once, complete or absent."""
 
 import dataclasses
+import pickle
 
 import jax.numpy as jnp
 import numpy as np
@@ -16,10 +17,13 @@ SOURCE = [{"id": str(number), "image": image} for number, image in enumerate(IMA
 class Encoder:
     """Stands for the image tower: an image's feature is its length and its first byte."""
 
-    def __init__(self):
-        self.seen = []
+    def __init__(self, stop_at=None):
+        self.seen, self.calls, self._stop_at = [], [], stop_at
 
-    def __call__(self, load, count):
+    def __call__(self, load, start, count, total):
+        if len(self.calls) == self._stop_at:
+            raise KeyboardInterrupt
+        self.calls.append((start, count, total))
         images = [load(number)["image"] for number in range(count)]
         self.seen += images
         return np.array([[len(image), image[0]] for image in images], np.float32)
@@ -60,6 +64,7 @@ def test_fingerprint_changes_with_each_ingredient():
         fingerprint(preprocessing=dataclasses.replace(CLIP_PREPROCESSING, mean=(0, 0, 0))),
         fingerprint(data="other split"),
         fingerprint(dtype="bfloat16"),
+        feature_cache.fingerprint(PARAMS, CLIP_PREPROCESSING, "split", "float32", role="hard_image"),
     ]
     assert len({fingerprint(), *others}) == 1 + len(others)
 
@@ -70,14 +75,32 @@ def test_images_are_told_apart_by_their_bytes():
     assert index.tolist() == [0, 1, 0, 2, 1, 0] and index.dtype == np.int32
 
 
+def test_images_are_told_apart_without_reading_them_where_the_source_knows():
+    class Source:
+        image_rows = {"image": np.array([7, 3, 7, 0]), "hard_image": np.array([1, 1, 1, 1])}
+
+        def __len__(self):
+            return 4
+
+    first, index = feature_cache.unique_images(Source())
+    assert first.tolist() == [0, 1, 3] and index.tolist() == [0, 1, 0, 2]
+    first, index = feature_cache.unique_images(Source(), "hard_image")
+    assert first.tolist() == [0] and index.tolist() == [0, 0, 0, 0]
+
+
+def expected_features(images):
+    return np.array([[len(image), image[0]] for image in images], np.float32)
+
+
 def test_each_image_is_encoded_once_and_each_record_finds_its_own(tmp_path):
     encode = Encoder()
     features = feature_cache.cached(tmp_path / "cache", "name", SOURCE, encode)
     assert encode.seen == [b"one", b"two", b"three"]
-    expected = np.array([[len(image), image[0]] for image in IMAGES], np.float32)
+    expected = expected_features(IMAGES)
     np.testing.assert_array_equal(features(np.arange(6)), expected)
     np.testing.assert_array_equal(features(np.array([5, 3])), expected[[5, 3]])
-    assert features.features.dtype == np.float32 and isinstance(features.features, np.memmap)
+    np.testing.assert_array_equal(np.asarray(features.features), expected[[0, 1, 3]])
+    assert features.features.dtype == np.float32 and features.features.shape == (3, 2)
 
 
 def test_a_second_call_reads_and_does_not_encode(tmp_path):
@@ -90,49 +113,80 @@ def test_a_second_call_reads_and_does_not_encode(tmp_path):
     assert len(second.seen) == 3
 
 
-def test_an_interrupted_run_leaves_nothing_under_the_name(tmp_path):
-    def interrupted(load, count):
-        raise KeyboardInterrupt
+MANY = [{"image": bytes([number % 251, number // 251, *([7] * (number % 5))])} for number in range(40)]
 
+
+@pytest.fixture
+def small_shards(monkeypatch):
+    """16 images a shard: 40 images make two whole shards and a rest."""
+    monkeypatch.setattr(feature_cache, "SHARD_IMAGES", 16)
+
+
+def test_shards_are_those_of_one_array(tmp_path, small_shards):
+    encode = Encoder()
+    features = feature_cache.cached(tmp_path, "name", MANY, encode)
+    assert encode.calls == [(0, 16, 40), (16, 16, 40), (32, 8, 40)]
+    expected = expected_features([record["image"] for record in MANY])
+    np.testing.assert_array_equal(np.asarray(features.features), expected)
+    numbers = np.random.default_rng(0).integers(0, 40, 100)
+    np.testing.assert_array_equal(features(numbers), expected[numbers])
+    assert features(np.array([], np.int64)).shape == (0, 2)
+    copy = pickle.loads(pickle.dumps(features))
+    np.testing.assert_array_equal(copy(numbers), expected[numbers])
+    assert len(pickle.dumps(features.features)) < 1000  # the files' names, not their content
+
+
+def test_an_interrupted_run_goes_on_with_the_shards_that_it_lacks(tmp_path, small_shards):
     with pytest.raises(KeyboardInterrupt):
-        feature_cache.cached(tmp_path, "name", SOURCE, interrupted)
-    assert feature_cache.read(tmp_path, "name") is None
+        feature_cache.cached(tmp_path, "name", MANY, Encoder(stop_at=2))
+    encode = Encoder()
+    features = feature_cache.cached(tmp_path, "name", MANY, encode)
+    assert encode.calls == [(32, 8, 40)]
+    np.testing.assert_array_equal(features(np.arange(40)), expected_features([record["image"] for record in MANY]))
 
 
-def test_a_write_that_fails_half_way_leaves_nothing_under_the_name(tmp_path, monkeypatch):
-    features, index = np.ones((3, 2), np.float32), np.zeros(6, np.int32)
-    save, calls = np.save, []
-
-    def disk_full(*arguments):
-        calls.append(arguments)
-        if len(calls) == 2:
-            raise OSError("no space left on device")
-        save(*arguments)
-
-    monkeypatch.setattr(feature_cache.np, "save", disk_full)
-    with pytest.raises(OSError, match="no space left"):
-        feature_cache.write(tmp_path, "name", features, index)
-    assert list(tmp_path.iterdir()) == []
-    monkeypatch.undo()
-    feature_cache.write(tmp_path, "name", features, index)
-    np.testing.assert_array_equal(feature_cache.read(tmp_path, "name").features, features)
-
-
-def test_two_processes_that_write_the_same_features_do_not_disturb_each_other(tmp_path):
-    features, index = np.ones((3, 2), np.float32), np.zeros(6, np.int32)
-    feature_cache.write(tmp_path, "name", features, index)
-    feature_cache.write(tmp_path, "name", features, index)
-    assert [path.name for path in tmp_path.iterdir()] == ["name"]
+@pytest.mark.parametrize("damage", ["flip", "cut", "no checksum", "empty checksum", "gone"])
+def test_a_damaged_shard_is_computed_again(tmp_path, small_shards, damage):
+    feature_cache.cached(tmp_path, "name", MANY, Encoder())
+    shard = tmp_path / "name" / "features-00001-of-00003.npy"
+    content, checksum = shard.read_bytes(), shard.with_suffix(".sha256")
+    if damage == "flip":
+        shard.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    elif damage == "cut":
+        shard.write_bytes(content[:-4])
+    elif damage == "no checksum":
+        checksum.unlink()
+    elif damage == "empty checksum":
+        checksum.write_text("")
+    else:
+        shard.unlink()
+    encode = Encoder()
+    features = feature_cache.cached(tmp_path, "name", MANY, encode)
+    assert encode.calls == [(16, 16, 40)]
+    np.testing.assert_array_equal(features(np.arange(40)), expected_features([record["image"] for record in MANY]))
 
 
-def test_a_rename_that_fails_for_another_reason_is_an_error(tmp_path, monkeypatch):
-    def refuse(path, target):
-        raise PermissionError("rename refused")
+def test_a_damaged_index_is_made_again(tmp_path):
+    feature_cache.cached(tmp_path, "name", SOURCE, Encoder())
+    index = tmp_path / "name" / "image_index.npy"
+    np.save(index, np.zeros(6, np.int32))
+    encode = Encoder()
+    features = feature_cache.cached(tmp_path, "name", SOURCE, encode)
+    assert encode.seen == []
+    np.testing.assert_array_equal(features(np.arange(6)), expected_features(IMAGES))
 
-    monkeypatch.setattr(feature_cache.Path, "rename", refuse)
-    with pytest.raises(PermissionError, match="rename refused"):
-        feature_cache.cached(tmp_path, "name", SOURCE, Encoder())
-    assert list(tmp_path.iterdir()) == []
+
+def test_a_write_that_fails_leaves_no_part_under_a_name(tmp_path, monkeypatch):
+    def disk_full(source, target):
+        raise OSError("no space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(feature_cache.os, "replace", disk_full)
+        with pytest.raises(OSError, match="no space left"):
+            feature_cache.cached(tmp_path, "name", SOURCE, Encoder())
+    assert list((tmp_path / "name").iterdir()) == []
+    features = feature_cache.cached(tmp_path, "name", SOURCE, Encoder())
+    np.testing.assert_array_equal(features(np.arange(6)), expected_features(IMAGES))
 
 
 def test_a_folder_that_cannot_be_written_is_an_error(tmp_path):
