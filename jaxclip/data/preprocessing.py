@@ -59,6 +59,11 @@ class Preprocessing:
             if getattr(self, key) not in known:
                 raise ValueError(f"preprocessing {key}: expected one of {known}, found {getattr(self, key)!r}")
 
+    @property
+    def resampling(self) -> Image.Resampling:
+        """The interpolation as Pillow calls it."""
+        return _RESAMPLING[self.interpolation]
+
     def as_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON."""
         return dataclasses.asdict(self) | {"mean": list(self.mean), "std": list(self.std)}
@@ -159,11 +164,10 @@ def preprocess(image: Image.Image | np.ndarray, preprocessing: Preprocessing) ->
         image = Image.fromarray(image)
     if min(image.size) < 1:
         raise ValueError(f"the image has no pixels: {image.width} x {image.height}")
-    resampling = _RESAMPLING[preprocessing.interpolation]
     if preprocessing.resize == "crop":
-        square = _resize_and_crop(_to_rgb(image), preprocessing.size, resampling)
+        square = _resize_and_crop(_to_rgb(image), preprocessing.size, preprocessing.resampling)
     else:
-        square = _to_rgb(image).resize((preprocessing.size, preprocessing.size), resampling)
+        square = _to_rgb(image).resize((preprocessing.size, preprocessing.size), preprocessing.resampling)
     pixels = np.asarray(square, np.float32) / 255
     return (pixels - np.float32(preprocessing.mean)) / np.float32(preprocessing.std)
 
