@@ -41,6 +41,7 @@ from jaxclip.training.preemption import EXIT_CODE, Preempted, Preemption
 from jaxclip.training.sharding import shard_params
 from jaxclip.training.step import init_state, make_step
 from jaxclip.training.trainable import FlatParams, TrainableError, trainable_table
+from jaxclip.weights import WeightsError
 
 CONFIG = config_flags.DEFINE_config_file(
     "config", None, "The config file, e.g. configs/semclip.py or configs/semclip.py:VARIANT."
@@ -64,6 +65,7 @@ USER_ERRORS = (
     ModelDirectoryError,
     CheckpointError,
     TrainingError,
+    WeightsError,
     FileNotFoundError,
 )
 # What makes a run the run that it is; the rest of a config may change when it is resumed.
@@ -130,7 +132,7 @@ def train_run(run: Run, evaluator: Evaluator, features: dict, workdir: Path, pre
     checkpoints = Checkpoints(workdir / "checkpoints", config.checkpoint.best)
     if checkpoints.latest_step():
         say(f"Going on from the checkpoint of step {checkpoints.latest_step():,}.")
-    elif jax.process_index() == 0:
+    else:
         save_directory(run.start, workdir / "checkpoints" / "base")
     state = train(
         step_function=step,
