@@ -6,7 +6,7 @@ On the built-in scenes, from the small CLIP that comes with the package (front h
 
 On your own table of captions, paraphrases and negations, with images in a folder (whole text tower trained):
 
-    python -m jaxclip.main --config=configs/semclip.py:triplets --workdir=runs/mine --config.model.init=MODEL_DIR \
+    python -m jaxclip.main --config=configs/semclip.py:triplets --workdir=runs/mine --config.model.init=MODEL \
         --config.datasets.triplets.annotations=triplets.csv --config.datasets.triplets.images=photographs
 
 The image tower is frozen. The paper's named runs are settings: --config.objectives.semclip.gamma=0.0 is
