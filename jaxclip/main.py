@@ -35,6 +35,7 @@ from jaxclip.training.checkpointing import CheckpointError
 from jaxclip.training.loop import TrainingError
 from jaxclip.training.preemption import EXIT_CODE, Preempted, Preemption
 from jaxclip.training.trainable import TrainableError, trainable_table
+from jaxclip.weights import WeightsError
 
 CONFIG = config_flags.DEFINE_config_file(
     "config", None, "The config file, e.g. configs/semclip.py or configs/semclip.py:VARIANT."
@@ -57,6 +58,7 @@ USER_ERRORS = (
     ModelDirectoryError,
     CheckpointError,
     TrainingError,
+    WeightsError,
     FileNotFoundError,
 )
 # What makes a run the run that it is; the rest of a config may change when it is resumed.

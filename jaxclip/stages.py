@@ -67,7 +67,7 @@ def train_run(run: Run, evaluator: Evaluator, features: dict, workdir: Path, pre
     checkpoints = Checkpoints(workdir / "checkpoints", config.checkpoint.best)
     if checkpoints.latest_step():
         say(f"Going on from the checkpoint of step {checkpoints.latest_step():,}.")
-    elif jax.process_index() == 0:
+    else:
         save_directory(run.start, workdir / "checkpoints" / "base")
     state = train(
         step_function=step,
