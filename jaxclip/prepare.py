@@ -5,7 +5,6 @@ import math
 from collections.abc import Mapping
 from pathlib import Path
 
-import grain
 import jax
 import numpy as np
 from jax.sharding import Mesh
@@ -13,8 +12,8 @@ from jax.sharding import Mesh
 from jaxclip import objectives
 from jaxclip.config import Config, ConfigError
 from jaxclip.data.feature_cache import ImageFeatures
+from jaxclip.data.pipeline import BatchStream, batch_order, make_batches
 from jaxclip.data.preprocessing import SEMCLIP_RELEASED
-from jaxclip.data.pipeline import batch_order, make_batches
 from jaxclip.datasets import Split, open_split
 from jaxclip.model import CLIP
 from jaxclip.model.clip import INITIAL_LOGIT_SCALE
@@ -236,7 +235,7 @@ def images_to_cache(run: Run) -> Roles:
     return {name: tuple(dict.fromkeys(images)) for name, images in roles.items()}
 
 
-def make_streams(run: Run, features: Mapping[str, Mapping[str, ImageFeatures]]) -> dict[str, grain.IterDataset]:
+def make_streams(run: Run, features: Mapping[str, Mapping[str, ImageFeatures]]) -> dict[str, BatchStream]:
     """The batches of each stream; images come as features where `features` (split → image role → them) has the split."""
     streams = {}
     for number, (name, stream) in enumerate(run.config.streams.items()):
