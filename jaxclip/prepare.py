@@ -5,7 +5,6 @@ import math
 from collections.abc import Mapping
 from pathlib import Path
 
-import grain
 import jax
 import numpy as np
 from jax.sharding import Mesh
@@ -13,7 +12,7 @@ from jax.sharding import Mesh
 from jaxclip import console, objectives
 from jaxclip.config import Config, ConfigError
 from jaxclip.data.feature_cache import ImageFeatures
-from jaxclip.data.pipeline import batch_order, make_batches
+from jaxclip.data.pipeline import BatchStream, batch_order, make_batches
 from jaxclip.data.preprocessing import SEMCLIP_RELEASED
 from jaxclip.datasets import Split, open_split
 from jaxclip.model import CLIP
@@ -237,7 +236,7 @@ def images_to_cache(run: Run) -> Roles:
     return {name: tuple(dict.fromkeys(images)) for name, images in roles.items()}
 
 
-def make_streams(run: Run, features: Mapping[str, Mapping[str, ImageFeatures]]) -> dict[str, grain.IterDataset]:
+def make_streams(run: Run, features: Mapping[str, Mapping[str, ImageFeatures]]) -> dict[str, BatchStream]:
     """The batches of each stream; images come as features where `features` (split → image role) has the split."""
     streams = {}
     for number, (name, stream) in enumerate(run.config.streams.items()):

@@ -7,7 +7,7 @@ remainder of an epoch is left out). A process then takes its part of each batch,
 any number of processes. Only record numbers pass through the shuffle; records are read when their batch is made.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import grain
 import numpy as np
@@ -18,6 +18,45 @@ from jaxclip.data.preprocessing import Preprocessing, decode_image, preprocess
 from jaxclip.data.tokenizer import Tokenizer
 
 Batch = dict[str, dict[str, np.ndarray]]
+
+
+class BatchStream:
+    """Batches without an end; its iterators can be set to any batch."""
+
+    def __init__(self, start: Callable[[int], Iterator[Batch]]):
+        self._start = start
+
+    def __iter__(self) -> "BatchIterator":
+        return BatchIterator(self._start)
+
+
+class BatchIterator(Iterator[Batch]):
+    """Batches from number 0 on. Its state is a count, so a run may go on with other processes, threads or workers."""
+
+    def __init__(self, start: Callable[[int], Iterator[Batch]]):
+        self._start, self._number = start, 0
+        self._batches: Iterator[Batch] | None = None  # started late: a resumed run need not make the first ones
+
+    def __next__(self) -> Batch:
+        if self._batches is None:
+            self._batches = self._start(self._number)
+        batch = next(self._batches)
+        self._number += 1
+        return batch
+
+    def get_state(self) -> dict[str, int]:
+        """How many batches were given out."""
+        return {"batches": self._number}
+
+    def set_state(self, state: Mapping[str, int]) -> None:
+        """Goes to where an iterator of the same order was when it had this state.
+
+        Raises:
+          ValueError: not a state of `get_state`.
+        """
+        if set(state) != {"batches"}:
+            raise ValueError(f"found the iterator state {dict(state)}, expected the number of batches")
+        self._number, self._batches = int(state["batches"]), None
 
 
 def batch_order(
@@ -74,7 +113,7 @@ def make_batches(
     preprocessing: Preprocessing | None = None,
     threads: int = 2,
     workers: int = 0,
-) -> grain.IterDataset:
+) -> BatchStream:
     """Batches of one stream, read ahead.
 
     Args:
@@ -89,8 +128,7 @@ def make_batches(
       workers: processes that make batches; 0 for none.
 
     Returns:
-      An iterable of {"texts": packed, and "features" (role → [b, D]) or "images" (role → [b, S, S, 3])}; its iterators
-      have `get_state` and `set_state`.
+      An iterable of {"texts": packed, and "features" (role → [b, D]) or "images" (role → [b, S, S, 3])}.
     """
 
     def load(numbers: np.ndarray) -> Batch:
@@ -104,10 +142,16 @@ def make_batches(
             }
         return batch
 
-    read_ahead = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=2 * threads)
-    batches = order.map(load).to_iter_dataset(read_ahead)
-    if not workers:
-        return batches
-    if not flags.FLAGS.is_parsed():  # Grain's workers read absl flags, which only a program's main parses
-        flags.FLAGS.mark_as_parsed()
-    return batches.mp_prefetch(grain.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=2))
+    loaded = order.map(load)
+
+    def start(number: int) -> Iterator[Batch]:
+        read_ahead = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=2 * threads)
+        batches = loaded.slice(slice(number, None)).to_iter_dataset(read_ahead)
+        if workers:
+            if not flags.FLAGS.is_parsed():  # Grain's workers read absl flags, which only a program's main parses
+                flags.FLAGS.mark_as_parsed()
+            options = grain.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=2)
+            batches = batches.mp_prefetch(options)
+        return iter(batches)
+
+    return BatchStream(start)

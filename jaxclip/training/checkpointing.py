@@ -10,13 +10,13 @@ Frozen weights are written once a run, not once a save.
 from collections.abc import Mapping
 from pathlib import Path
 
-import grain
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
 from etils import epath
 from orbax.checkpoint.checkpoint_managers import preservation_policy as preservation
 
+from jaxclip.data.pipeline import BatchIterator
 from jaxclip.training.step import TrainState
 from jaxclip.training.trainable import FlatParams
 
@@ -61,7 +61,7 @@ class Checkpoints:
         self,
         step: int,
         state: TrainState,
-        iterators: Mapping[str, grain.DatasetIterator],
+        iterators: Mapping[str, BatchIterator],
         metrics: Mapping[str, float] | None,
     ) -> None:
         """Starts saving in the background; the arrays are copied before this returns.
@@ -80,7 +80,7 @@ class Checkpoints:
             metrics=dict(metrics) if metrics and self._best in metrics else None,
         )
 
-    def restore(self, step: int, like: TrainState, iterators: Mapping[str, grain.DatasetIterator]) -> TrainState:
+    def restore(self, step: int, like: TrainState, iterators: Mapping[str, BatchIterator]) -> TrainState:
         """The state saved at `step`, laid out like `like`; sets the iterators to where they were.
 
         Raises:
@@ -107,7 +107,10 @@ class Checkpoints:
                 f"expected {sorted(iterators)}"
             )
         for name, iterator in iterators.items():
-            iterator.set_state(restored.iterators[name])
+            try:
+                iterator.set_state(restored.iterators[name])
+            except ValueError as error:
+                raise CheckpointError(f"{self._manager.directory / str(step)}: stream {name!r}: {error}") from None
         return TrainState(restored.optimizer["step"], restored.params, restored.optimizer["state"])
 
     def wait(self) -> None:

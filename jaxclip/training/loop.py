@@ -5,7 +5,6 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-import grain
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
@@ -13,6 +12,7 @@ from jax.sharding import Mesh
 from tqdm import tqdm
 
 from jaxclip.data.packing import pad_rows
+from jaxclip.data.pipeline import BatchStream
 from jaxclip.training.checkpointing import Checkpoints
 from jaxclip.training.metrics_log import MetricsLog
 from jaxclip.training.preemption import Preempted, Preemption
@@ -90,7 +90,7 @@ def train(
     step_function: Callable,
     state: TrainState,
     frozen: FlatParams,
-    streams: Mapping[str, grain.IterDataset],
+    streams: Mapping[str, BatchStream],
     steps: int,
     samples_per_step: int,
     mesh: Mesh,

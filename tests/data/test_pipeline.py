@@ -2,6 +2,11 @@
 
 import io
 import itertools
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +17,7 @@ from jaxclip.data.pipeline import batch_order, load_image, make_batches, pack_ro
 from jaxclip.data.preprocessing import Preprocessing
 from jaxclip.training.step import split_roles
 
+ROOT = Path(__file__).resolve().parents[2]
 RECORDS, BATCH = 23, 4
 PIXELS = Preprocessing(size=4, mean=(0, 0, 0), std=(1, 1, 1), interpolation="nearest", resize="crop")
 
@@ -183,6 +189,88 @@ def test_an_iterator_goes_on_exactly_where_its_state_was_taken(source, tiny_toke
         np.testing.assert_array_equal(found["images"]["image"], expected["images"]["image"])
         for name, values in expected["texts"].items():
             np.testing.assert_array_equal(found["texts"][name], values)
+
+
+def stream(source, tokenizer, *, processes=1, process=0, workers=0):
+    """Batches whose features are the record numbers."""
+    order = batch_order(RECORDS, BATCH, seed=9, process_index=process, process_count=processes)
+    return make_batches(
+        source,
+        order,
+        roles=["caption"],
+        tokenizer=tokenizer,
+        shards=1,
+        features={"image": lambda numbers: np.asarray(numbers)},
+        workers=workers,
+    )
+
+
+def numbers_of(iterators, count):
+    """Record numbers of the next global batches."""
+    return [np.concatenate([next(each)["features"]["image"] for each in iterators]).tolist() for _ in range(count)]
+
+
+@pytest.mark.parametrize(("before", "after"), [(1, 2), (2, 1), (2, 4), (1, 1)])
+def test_another_number_of_processes_goes_on_with_the_same_global_batches(source, tiny_tokenizer, before, after):
+    expected = numbers_of([iter(stream(source, tiny_tokenizer))], 14)
+    first = [iter(stream(source, tiny_tokenizer, processes=before, process=i)) for i in range(before)]
+    assert numbers_of(first, 7) == expected[:7]
+    (state,) = {tuple(each.get_state().items()) for each in first}  # the same in every process
+    second = [iter(stream(source, tiny_tokenizer, processes=after, process=i)) for i in range(after)]
+    for each in second:
+        each.set_state(dict(state))
+    assert numbers_of(second, 7) == expected[7:]
+
+
+def test_another_number_of_workers_goes_on_with_the_same_batches(source, tiny_tokenizer):
+    expected = numbers_of([iter(stream(source, tiny_tokenizer))], 9)
+    state, found = {"batches": 0}, []
+    for workers in (2, 0, 1):
+        iterator = iter(stream(source, tiny_tokenizer, workers=workers))
+        iterator.set_state(state)
+        found += numbers_of([iterator], 3)
+        state = iterator.get_state()
+    assert found == expected
+
+
+def test_a_state_of_something_else_is_refused(source, tiny_tokenizer):
+    with pytest.raises(ValueError, match="found the iterator state {'next_index': 3}, expected the number of batches"):
+        iter(stream(source, tiny_tokenizer)).set_state({"next_index": 3})
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_killed_at_any_moment_the_sequence_of_record_ids_goes_on_unbroken(tmp_path, processes):
+    """Real processes, SIGKILL: what each has shown up to its last checkpoint and after it is the one true sequence."""
+    steps, random = 40, np.random.default_rng(processes)
+    for attempt in range(4):
+        last = attempt == 3
+        running = [
+            subprocess.Popen(
+                [sys.executable, str(Path(__file__).with_name("order_run.py"))]
+                + [str(argument) for argument in (tmp_path, process, processes, steps, 0 if last else 0.02)],
+                cwd=ROOT,
+                env={**os.environ, "PYTHONPATH": str(ROOT)},
+                stdout=subprocess.PIPE,
+                text=True,
+            )
+            for process in range(processes)
+        ]
+        if not last:
+            for each in running:
+                for _ in range(int(random.integers(2, 9))):
+                    each.stdout.readline()  # a step was made
+            for each in running:
+                each.kill()
+        assert [each.wait() for each in running] == processes * [0 if last else -signal.SIGKILL]
+        for each in running:
+            each.stdout.close()
+    shown = [(tmp_path / f"ids_{process}.txt").read_text().split() for process in range(processes)]
+    order = batch_order(RECORDS, BATCH, seed=9)
+    expected = [[f"id{number}" for number in order[step]] for step in range(steps)]
+    share = BATCH // processes
+    together = [[name for ids in shown for name in ids[step * share : (step + 1) * share]] for step in range(steps)]
+    assert together == expected
+    assert all(len(ids) == steps * share for ids in shown)
 
 
 def test_a_damaged_image_is_named(source):

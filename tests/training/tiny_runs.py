@@ -3,14 +3,13 @@
 import dataclasses
 from typing import Any
 
-import grain
 import jax
 import numpy as np
 import optax
 
 from jaxclip import objectives
 from jaxclip.config import OptimizerSettings
-from jaxclip.data.pipeline import batch_order, make_batches, pack_roles
+from jaxclip.data.pipeline import BatchStream, batch_order, make_batches, pack_roles
 from jaxclip.data.tokenizer import Tokenizer
 from jaxclip.model import CLIP, ModelConfig
 from jaxclip.training.optimizer import build_optimizer, learning_rate_schedule
@@ -48,7 +47,7 @@ def make_batch(records, tokenizer: Tokenizer, *, shards=1, **image):
     return {"train": {"texts": pack_roles(records, ROLES, tokenizer, shards=shards), **images}}
 
 
-def make_stream(config: ModelConfig, tokenizer: Tokenizer, *, records=22, batch_size=4) -> grain.IterDataset:
+def make_stream(config: ModelConfig, tokenizer: Tokenizer, *, records=22, batch_size=4) -> BatchStream:
     """An endless shuffled stream over records with cached features.
 
     All texts have the same length, so that all batches have the same shape and a step is compiled once.
