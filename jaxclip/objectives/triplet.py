@@ -13,18 +13,18 @@ from jaxclip.objectives.common import choice_cross_entropy, normalise, retrieval
 from jaxclip.objectives.objective import Objective
 
 # (image role, text role that is true of it).
-MATCHES = (
-    ("image", "caption"),
-    ("image", "paraphrase"),
-    ("image", "absence"),
-    ("distractor_image", "negation"),
-)
+MATCHES = (("image", "caption"), ("image", "paraphrase"), ("image", "absence"))
+NEGATIVES = ("negation", "false_absence")
 # (query, what is true of it, what is false of it).
 CHOICES = (
     ("image", "caption", "negation"),
     ("image", "paraphrase", "negation"),
     ("image", "absence", "false_absence"),
     ("image", "minimal_absence", "minimal_false_absence"),
+)
+# The same for an image of which the negation is true: with these no sentence is always the wrong one.
+DISTRACTOR_MATCHES = (("distractor_image", "negation"),)
+DISTRACTOR_CHOICES = (
     ("distractor_image", "negation", "caption"),
     ("distractor_image", "negation", "paraphrase"),
     ("caption", "image", "distractor_image"),
@@ -40,7 +40,7 @@ def triplet(
     choice: float = 1.0,
     agreement: float = 1.0,
     matches: Sequence[Sequence[str]] = MATCHES,
-    negatives: Sequence[str] = (),
+    negatives: Sequence[str] = NEGATIVES,
     choices: Sequence[Sequence[str]] = CHOICES,
     agreements: Sequence[Sequence[str]] = AGREEMENTS,
 ) -> Objective:
