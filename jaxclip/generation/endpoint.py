@@ -72,7 +72,7 @@ class Endpoint:
         self._secrets = [secret for secret in (api_key, parts.password) if secret]
         self._temperature, self._timeout = temperature, timeout
         self._tries, self._first_wait = tries, first_wait
-        self._structured = True  # until the endpoint refuses it
+        self._structured: bool | None = None  # whether the endpoint takes a schema; None until one request has told
         self._client = openai.AsyncOpenAI(
             base_url=base_url, api_key=api_key or "none", timeout=timeout, max_retries=0, organization="", project=""
         )
@@ -113,16 +113,17 @@ class Endpoint:
         kind = {"type": "json_schema", "json_schema": {"name": "answer", "strict": True, "schema": schema}}
         try:
             async with asyncio.timeout(self._timeout):
-                if self._structured:
+                if self._structured is not False:
                     try:
-                        return await self._client.chat.completions.create(**request, response_format=kind)
+                        answer = await self._client.chat.completions.create(**request, response_format=kind)
+                        self._structured = True
+                        return answer
                     except self._openai.APIStatusError as error:
-                        if error.status_code not in _STRUCTURED_REFUSED:
+                        if self._structured or error.status_code not in _STRUCTURED_REFUSED:
                             raise
-                    answer = await self._client.chat.completions.create(**request)
-                    self._structured = False  # plain requests are answered, so it was the schema that was refused
-                    return answer
-                return await self._client.chat.completions.create(**request)
+                answer = await self._client.chat.completions.create(**request)
+                self._structured = False  # a plain request is answered, so it was the schema that was refused
+                return answer
         except TimeoutError:
             raise RowFailed("timeout", f"{self.model}: {self._timeout:g} s") from None
 
@@ -166,7 +167,7 @@ class Endpoint:
     def _redacted(self, text: str) -> str:
         """Text from outside without the API key, which some servers repeat."""
         for secret in self._secrets:
-            text = text.replace(secret, "***")
+            text = text.replace(secret, "REDACTED")
         return text
 
 

@@ -74,6 +74,7 @@ class Prompt:
 
     def retry(self, refused: str, reason: str) -> list[dict[str, Any]]:
         """What follows `messages` when an answer was refused."""
+        refused = refused.encode("utf-8", "replace").decode()  # half a character cannot be sent
         return [
             {"role": "assistant", "content": json.dumps({"text": refused}, ensure_ascii=False)},
             {"role": "user", "content": self.again.substitute(reason=reason)},
