@@ -1,4 +1,4 @@
-"""Reading captions: CSV, TSV and JSONL with the columns of the `triplets` builder, and COCO captions JSON."""
+"""Reading captions: CSV, TSV, JSONL and Parquet with the columns of the `triplets` builder, and COCO captions JSON."""
 
 import dataclasses
 import json
@@ -6,13 +6,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from jaxclip.datasets.triplets.annotations import (
-    BadRecord,
-    TripletsError,
-    read_columns,
-    read_records,
-    resolve_columns,
-)
+from jaxclip.datasets.errors import DatasetError
+from jaxclip.datasets.formats.triplets import read_rows, resolve_columns
+from jaxclip.datasets.records.rows import BadRow
+from jaxclip.datasets.records.tables import near, read_columns
 from jaxclip.generation.errors import GenerateError
 
 
@@ -35,7 +32,7 @@ def read_captions(paths: Sequence[Path], columns: Mapping[str, str]) -> tuple[li
     """All captions in the order of the files, and how many were left out since image and caption came before.
 
     Args:
-        paths: .csv, .tsv or .jsonl files with an image and a caption in each row (and an id, if they have one), or
+        paths: .csv, .tsv, .jsonl or .parquet files with an image and a caption in each row (and an id, if they have one), or
             .json files of COCO captions.
         columns: of .csv, .tsv and .jsonl: role (`id`, `image`, `caption`) to column, where the names differ.
 
@@ -108,21 +105,28 @@ def _read_coco(path: Path) -> Iterator[tuple[str, Caption]]:
             ) from None
         if not isinstance(text, str) or not text.strip() or text.encode("utf-8", "ignore").decode() != text:
             raise GenerateError(f"{path}, {place}: expected a caption, found {text!r:.80}")
-        if PurePosixPath(image).is_absolute() or ".." in PurePosixPath(image).parts:
-            raise GenerateError(f"{path}, {place}: expected a path inside the image folder, found {image!r:.80}")
+        _check_image_name(image, f"{path}, {place}")
         yield place, Caption(str(annotation.get("id", f"{path.stem}:{number}")), image, text.strip())
+
+
+def _check_image_name(name: str, where: str) -> None:
+    if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
+        raise GenerateError(f"{where}: expected a path inside the image folder, found {name!r:.80}")
 
 
 def _read_table(path: Path, columns: Mapping[str, str]) -> Iterator[tuple[str, Caption]]:
     try:
-        found = resolve_columns(path, read_columns(path), columns)
+        header = read_columns(path)
+        if columns.get("caption", "caption") not in header:
+            raise GenerateError(f"{path}: no column 'caption'; found {header}{near('caption', header)}")
+        found = resolve_columns(path, header, columns)
         wanted = {role: column for role, column in found.items() if role in ("id", "image", "caption")}
-        for record in read_records(path, wanted):
-            place = f"line {record.line}"
-            if isinstance(record, BadRecord):
-                raise GenerateError(f"{path}, {place}: {record.reason}")
+        for row in read_rows(path, wanted):
+            if isinstance(row, BadRow):
+                raise GenerateError(str(row))
+            _check_image_name(row.images["image"], f"{path}, {row.item.place}")
             # Without an id of its own a row is known by its number, which other files have too.
-            name = record.id if "id" in wanted else f"{path.stem}:{record.id}"
-            yield place, Caption(name, record.image, record.texts["caption"].strip())
-    except TripletsError as error:
+            name = row.id if "id" in wanted else f"{path.stem}:{row.id}"
+            yield row.item.place, Caption(name, row.images["image"], row.values["caption"].strip())
+    except DatasetError as error:
         raise GenerateError(str(error)) from None

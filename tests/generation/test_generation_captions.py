@@ -48,10 +48,10 @@ def test_other_columns(tmp_path):
     [
         ("a.csv", "filename,caption\n", "no captions"),
         ("a.csv", "filename,text\na.jpg,A dog\n", "no column 'caption'"),
-        ("a.csv", "filename,caption\na.jpg,\n", "a.csv, line 2: column 'caption': expected a text"),
+        ("a.csv", "filename,caption\na.jpg,\n", "a.csv, line 2: 'caption': expected a text"),
         ("a.csv", "filename,caption\n../a.jpg,A dog\n", "line 2: .*inside the image folder"),
         ("a.csv", "id,filename,caption\n1,a.jpg,A dog\n1,b.jpg,A dog\n", "line 3: the id '1' was used"),
-        ("a.txt", "A dog\n", "expected a .csv, .tsv or .jsonl"),
+        ("a.txt", "A dog\n", "expected a .csv, .tsv, .jsonl"),
         ("a.json", "{", "not a JSON file"),
         ("a.json", "[1]", "expected a JSON object"),
         ("a.json", {"annotations": []}, "expected a list 'images'"),

@@ -5,7 +5,17 @@ from pathlib import Path
 
 from jaxclip.data.schema import IMAGE_ROLES, TEXT_ROLES
 from jaxclip.datasets.errors import DatasetError
-from jaxclip.datasets.records.rows import Annotations, Item, Row, RowError, item_object, name_of, parse_items, text_of
+from jaxclip.datasets.records.rows import (
+    Annotations,
+    BadRow,
+    Item,
+    Row,
+    RowError,
+    item_object,
+    name_of,
+    parse_items,
+    text_of,
+)
 from jaxclip.datasets.records.tables import near, read_columns, read_table
 
 ROLES = ("id", *IMAGE_ROLES, *TEXT_ROLES)
@@ -34,7 +44,23 @@ def read_triplets(*, annotations: str, images: str, columns: Mapping[str, str] |
     path = Path(annotations)
     chosen = {role: column for role, column in (columns or {}).items() if column is not None}
     by_role = resolve_columns(path, read_columns(path), chosen)
-    image_roles = [role for role in by_role if role in IMAGE_ROLES]
+    return Annotations(
+        format="triplets",
+        files=(path,),
+        rows=lambda: read_rows(path, by_role),
+        texts=tuple(role for role in by_role if role in TEXT_ROLES),
+        images={role: images for role in by_role if role in IMAGE_ROLES},
+        settings={"columns": by_role},
+    )
+
+
+def read_rows(path: Path, by_role: Mapping[str, str]) -> Iterator[Row | BadRow]:
+    """The rows of a table, of which only these columns are read.
+
+    Args:
+        path: the annotation file.
+        by_role: role to column, from `resolve_columns`; a row without a column for `id` is called by its number.
+    """
 
     def parse(item: Item) -> Iterator[Row]:
         values = item_object(item)
@@ -43,18 +69,11 @@ def read_triplets(*, annotations: str, images: str, columns: Mapping[str, str] |
         yield Row(
             item,
             name_of(values, by_role["id"]) if "id" in by_role else str(item.number),
-            {role: _image_name(values, by_role[role]) for role in image_roles},
+            {role: _image_name(values, column) for role, column in by_role.items() if role in IMAGE_ROLES},
             {role: text_of(values, column) for role, column in by_role.items() if role in TEXT_ROLES},
         )
 
-    return Annotations(
-        format="triplets",
-        files=(path,),
-        rows=lambda: parse_items(read_table(path), parse),
-        texts=tuple(role for role in by_role if role in TEXT_ROLES),
-        images=dict.fromkeys(image_roles, images),
-        settings={"columns": by_role},
-    )
+    return parse_items(read_table(path), parse)
 
 
 def resolve_columns(path: Path, found: list[str], chosen: Mapping[str, str]) -> dict[str, str]:
