@@ -1,7 +1,8 @@
 # Two commands on a fresh machine (Python 3.11 or newer, git, make):
 #   make semclip   environment, then SemCLIP fine-tuning on the built-in data, end to end, with a report
 #   make test      environment with the test extras, then the whole test suite
-# And: make scenes-base   remakes the built-in base model
+# And: make compare       trains every method with three seeds and the ablations, writes docs/results.md (hours)
+#      make scenes-base   remakes the built-in base model
 # Both can be run again: the environment is made once, a finished run only makes its report again.
 
 PYTHON ?= python3
@@ -10,10 +11,10 @@ WORKDIR ?= runs/semclip
 # The first error that a user with an old Python sees.
 PYTHON_IS_NEW_ENOUGH = $(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("jaxclip needs Python 3.11 or newer; " + sys.executable + " is " + sys.version.split()[0] + ". Give another: make PYTHON=python3.12 ...")'
 
-.PHONY: help semclip test scenes-base
+.PHONY: help semclip test compare scenes-base
 
 help:
-	@sed -n '2,5s/^# //p' Makefile
+	@sed -n '2,6s/^# //p' Makefile
 
 # An environment is complete when its stamp is newer than the requirements: an interrupted installation is done again.
 .venv/installed: requirements.txt
@@ -36,6 +37,10 @@ semclip: .venv/installed
 
 test: .venv-test/installed
 	.venv-test/bin/python -m pytest --quiet --numprocesses=auto --dist=loadfile
+
+# What is finished is not done again. Compiled programs are kept, since many trials share them.
+compare: .venv/installed
+	JAX_COMPILATION_CACHE_DIR=runs/compare/cache/programs .venv/bin/python -m experiments.compare
 
 # Remakes the model that comes with the package, from nothing (up to an hour on 2 cores).
 scenes-base: .venv/installed

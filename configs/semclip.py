@@ -6,7 +6,7 @@ On the built-in scenes, from the small CLIP that comes with the package (front h
 
 On your own table of captions, paraphrases and negations, with images in a folder (whole text tower trained):
 
-    python -m jaxclip.main --config=configs/semclip.py:triplets --workdir=runs/mine --config.model.init=MODEL_DIR \
+    python -m jaxclip.main --config=configs/semclip.py:triplets --workdir=runs/mine --config.model.init=MODEL \
         --config.datasets.triplets.annotations=triplets.csv --config.datasets.triplets.images=photographs
 
 `:paper` takes the authors' optimiser, schedule and preprocessing to such a table, `:released` also what their released

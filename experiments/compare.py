@@ -23,8 +23,8 @@ from jaxclip import console
 from jaxclip.config import Config, parse
 from jaxclip.evaluation.layers import layer_similarities
 from jaxclip.evaluator import Evaluator, replicate
-from jaxclip.main import make_evaluator, score_splits, train_run
 from jaxclip.prepare import Run, images_to_cache, prepare
+from jaxclip.stages import make_evaluator, score_splits, train_run
 from jaxclip.training.preemption import Preempted, Preemption
 from jaxclip.training.trainable import FlatParams
 
@@ -59,7 +59,8 @@ def trial_config(trial: Trial, seed: int, steps: int | None = None) -> Config:
             section = config
             for parent in parents:
                 section = section[parent]
-            section.pop(key, None)  # a value of another type may take its place
+            if key in section:  # a value of another type may take its place
+                del section[key]
             section[key] = value
         if steps is not None:
             config.schedule.steps = steps

@@ -3,6 +3,9 @@
 import dataclasses
 from collections.abc import Mapping
 
+from configs.common import SHARED_TEXT_PARAMETERS
+from jaxclip.objectives.triplet import CHOICES, DISTRACTOR_CHOICES, DISTRACTOR_MATCHES, MATCHES, NEGATIVES
+
 LAYERS = {
     "none": (),
     "front 3": ("front_text_layers(3)",),
@@ -47,8 +50,6 @@ METHODS = tuple(
 
 
 def _layers(config: str, label: str) -> tuple[Trial, ...]:
-    from configs.common import SHARED_TEXT_PARAMETERS
-
     return tuple(
         Trial(f"layers trained, {label}", name, config, {"trainable": (*layers, *SHARED_TEXT_PARAMETERS)})
         for name, layers in LAYERS.items()
@@ -101,8 +102,13 @@ TERMS = _triplet(
         "without choice": {"choice": 0.0},
         "without agreement": {"agreement": 0.0},
         "retrieval without negatives": {"negatives": ()},
-        "retrieval without absences": {"positives": ("caption", "paraphrase"), "negatives": ("negation",)},
-        "choice without absences": {"pairs": (("caption", "negation"), ("paraphrase", "negation"))},
+        "retrieval without absences": {"matches": MATCHES[:2], "negatives": NEGATIVES[:1]},
+        "choice without absences": {"choices": CHOICES[:2]},
+        "with distractor images": {
+            "matches": MATCHES + DISTRACTOR_MATCHES,
+            "negatives": (),
+            "choices": CHOICES + DISTRACTOR_CHOICES,
+        },
     }
 )
 ABLATIONS = (*_layers("semclip", "SemCLIP"), *_layers("triplet", "triplet"), *PROJECTIONS, *WEIGHTS, *TERMS)

@@ -33,7 +33,8 @@ class _OpenSection(_Section):
 class ModelSettings(_Section):
     """Where the model comes from and how it computes.
 
-    `init` is a model directory, the name of a model that ships with the package (`scenes-base`), or `random:VARIANT`.
+    `init` is whatever `jaxclip.load` takes (a model directory, the work directory of another run, a file or directory
+    of OpenAI, Hugging Face or OpenCLIP, the name `scenes-base`), or `random:VARIANT`.
     `tokenizer`, for random weights only, is `clip` (CLIP's own) or `train:DATASET` (made from its captions).
     `preprocessing` is the checkpoint's own, or that of SemCLIP's released code (squashed images, ImageNet statistics).
     """

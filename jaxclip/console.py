@@ -1,9 +1,11 @@
 """What a person sees in the terminal: our own lines and one progress bar, and no library chatter."""
 
+import contextlib
 import logging
 import os
+import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import jax
 from absl import logging as absl_logging
@@ -23,6 +25,29 @@ def say(line: str = "") -> None:
     """Prints a line, once for all processes."""
     if jax.process_index() == 0:
         tqdm.write(line)
+
+
+@contextlib.contextmanager
+def notes() -> Iterator[None]:
+    """Shows the warnings of what is done within as lines that begin with `Note:`."""
+    with warnings.catch_warnings(record=True) as found:
+        warnings.simplefilter("always", UserWarning)
+        yield
+    for note in found:
+        say(f"Note: {note.message}")
+
+
+@contextlib.contextmanager
+def user_errors(*kinds: type[Exception]) -> Iterator[None]:
+    """Ends the program with one line instead of a traceback where what a user gave us is wrong (exit status 1)."""
+    try:
+        yield
+    except kinds as error:
+        tqdm.write(f"Error: {error}", file=sys.stderr)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        tqdm.write("Interrupted.", file=sys.stderr)
+        sys.exit(130)
 
 
 class Bar:

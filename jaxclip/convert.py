@@ -10,8 +10,6 @@ The directory stands alone: architecture, weights, preprocessing and tokenizer. 
 Weights pass through memory a few at a time, so that a model larger than the memory can be converted.
 """
 
-import sys
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,10 +18,8 @@ from tqdm import tqdm
 
 from jaxclip import console
 from jaxclip.console import say
-from jaxclip.pretrained import ModelDirectoryError, open_model, save_directory
-from jaxclip.weights import FORMATS, WeightsError
-
-USER_ERRORS = (WeightsError, ModelDirectoryError, FileNotFoundError)
+from jaxclip.pretrained import MODEL_ERRORS, open_model, save_directory
+from jaxclip.weights import FORMATS
 
 
 def convert(
@@ -40,13 +36,10 @@ def convert(
     Raises:
       WeightsError: the source is damaged or not a CLIP.
       ModelDirectoryError: `dest` is something else than a model directory.
-      FileNotFoundError: the source is missing.
+      OSError: the source is missing, or `dest` cannot be written.
     """
-    with warnings.catch_warnings(record=True) as notes:
-        warnings.simplefilter("always", UserWarning)
+    with console.notes():
         clip = open_model(source, format=format, arch=arch, image_size=image_size)
-    for note in notes:
-        say(f"Note: {note.message}")
     params = clip.params.values()
     with tqdm(desc="Converting", total=sum(leaf.nbytes for leaf in params), unit="B", unit_scale=True) as bar:
         save_directory(clip, dest, dtype=None if dtype == "keep" else dtype, on_written=bar.update)
@@ -63,7 +56,7 @@ def main(arguments: Sequence[str]) -> None:
         raise app.UsageError(f"unexpected argument {arguments[1]!r}; see --help")
     console.quiet_libraries()
     values = flags.FLAGS
-    try:
+    with console.user_errors(*MODEL_ERRORS):
         convert(
             Path(values.source),
             Path(values.dest),
@@ -72,16 +65,13 @@ def main(arguments: Sequence[str]) -> None:
             image_size=values.image_size,
             dtype=values.dtype,
         )
-    except USER_ERRORS as error:
-        say(f"Error: {error}")
-        sys.exit(1)
 
 
 if __name__ == "__main__":
     flags.DEFINE_string(
         "source", None, "A file (.pt, .bin, .safetensors, an index of shards) or a directory.", required=True
     )
-    flags.DEFINE_string("dest", None, "The model directory to write.", required=True)
+    flags.DEFINE_string("dest", None, "The model directory to write; an older one there is replaced.", required=True)
     flags.DEFINE_enum(
         "format", "auto", ("auto", *FORMATS), "Whose checkpoint it is; auto tells it from keys and files."
     )

@@ -14,7 +14,6 @@ Nothing is skipped in silence: an image that cannot be read stops the command wi
 import glob
 import io
 import os
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -25,19 +24,14 @@ from PIL import Image
 from jaxclip import console
 from jaxclip.console import Bar, say
 from jaxclip.data.preprocessing import ImageError, decode_image
-from jaxclip.pretrained import Clip, ModelDirectoryError, load
+from jaxclip.pretrained import MODEL_ERRORS, Clip, load
 from jaxclip.reporting.files import write_atomically
-from jaxclip.training.checkpointing import CheckpointError
-from jaxclip.weights import WeightsError
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp")
 
 
 class EmbedError(ValueError):
     """Images or texts that cannot be embedded, named."""
-
-
-USER_ERRORS = (EmbedError, ImageError, WeightsError, ModelDirectoryError, CheckpointError, FileNotFoundError)
 
 
 class Photographs(Sequence):
@@ -69,23 +63,56 @@ class Photographs(Sequence):
 def find_images(pattern: str) -> list[Path]:
     """The image files in a directory (and in those within), or all files that a glob pattern matches, sorted.
 
-    Files of a directory that are no images by their suffix are counted in a message.
+    What is left out of a directory, files that are no images by their suffix and links to directories, is counted in a
+    message.
 
     Raises:
       EmbedError: nothing is found.
+      OSError: a directory cannot be read.
     """
     if Path(pattern).is_dir():
-        files = [path for path in Path(pattern).rglob("*") if path.is_file()]
-        found = [path for path in files if path.suffix.lower() in IMAGE_SUFFIXES]
-        others = sorted(set(files) - set(found))
+        entries = _entries(Path(pattern))
+        found = [path for path in entries if path.suffix.lower() in IMAGE_SUFFIXES]
+        others = sorted(set(entries) - set(found))
         if others:
-            say(f"{len(others)} files in {pattern} are no images by their suffix: {', '.join(map(str, others[:3]))}, …")
+            examples = ", ".join([*map(str, others[:3]), *["…"] * (len(others) > 3)])
+            say(f"Left out of {pattern}, no image by the suffix: {len(others)} of {len(entries)} files: {examples}")
     else:
         found = [Path(name) for name in glob.glob(pattern, recursive=True) if Path(name).is_file()]
     if not found:
         suffixes = ", ".join(IMAGE_SUFFIXES)
         raise EmbedError(f"--images={pattern}: found no image, expected a directory of {suffixes} files, or a pattern")
     return sorted(found)
+
+
+def _entries(directory: Path) -> list[Path]:
+    """All files in a directory and in those within, and the links to directories, which are not followed."""
+
+    def fail(error: OSError) -> None:
+        raise error
+
+    entries = []
+    for folder, folders, files in os.walk(directory, onerror=fail):
+        entries += [Path(folder, name) for name in files]
+        entries += [path for name in folders if (path := Path(folder, name)).is_symlink()]
+    return entries
+
+
+def check_output(path: Path) -> None:
+    """Makes the folder of the output file: an output that cannot be written is an error before the work, not after it.
+
+    Raises:
+      EmbedError: the output is a directory.
+      OSError: its folder cannot be made or written.
+    """
+    if path.is_dir():
+        raise EmbedError(
+            f"--output={path}: a directory, expected the name of a file, such as {path / 'embeddings.npz'}"
+        )
+    folder = path.absolute().parent
+    folder.mkdir(parents=True, exist_ok=True)
+    if not os.access(folder, os.W_OK):
+        raise PermissionError(f"--output={path}: the directory {folder} cannot be written")
 
 
 def read_texts(path: Path) -> list[str]:
@@ -142,24 +169,24 @@ def main(arguments: Sequence[str]) -> None:
     if values.images is None and values.texts is None:
         raise app.UsageError("expected --images, --texts or both")
     console.quiet_libraries()
-    try:
+    with console.user_errors(*MODEL_ERRORS, EmbedError, ImageError):
+        check_output(Path(values.output))
         paths = find_images(values.images) if values.images is not None else []
         texts = read_texts(Path(values.texts)) if values.texts is not None else []
-        clip = load(values.checkpoint, arch=values.arch)
+        with console.notes():
+            clip = load(values.checkpoint, arch=values.arch)
         arrays = embed(clip, paths, texts, values.on_bad_image)
         content = io.BytesIO()
         np.savez(content, **arrays)
-        os.makedirs(Path(values.output).absolute().parent, exist_ok=True)
         write_atomically(Path(values.output), content.getvalue())
-    except USER_ERRORS as error:
-        say(f"Error: {error}")
-        sys.exit(1)
     counts = f"{len(arrays['images']):,} images and {len(arrays['texts']):,} texts"
     say(f"{counts} in {clip.config.embed_dim} dimensions: {values.output}")
 
 
 if __name__ == "__main__":
-    flags.DEFINE_string("checkpoint", None, "The model: whatever jaxclip.load takes.", required=True)
+    flags.DEFINE_string(
+        "checkpoint", None, "The model: a model directory, a run's work directory, ViT-B-32.pt, …", required=True
+    )
     flags.DEFINE_string("arch", None, "For an OpenCLIP file without open_clip_config.json: ViT-B-32, …")
     flags.DEFINE_string(
         "images", None, "A directory of images, or a pattern such as 'photos/*.jpg' or 'photos/**/*.png'."

@@ -10,7 +10,6 @@ with the package, or a foreign checkpoint. The result loads with
     open_clip.create_model_from_pretrained("local-dir:out/open_clip")
 """
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,11 +17,9 @@ from absl import app, flags
 
 from jaxclip import console
 from jaxclip.console import say
-from jaxclip.pretrained import ModelDirectoryError, open_model
-from jaxclip.training.checkpointing import CheckpointError
-from jaxclip.weights import WeightsError, write_huggingface, write_open_clip
+from jaxclip.pretrained import MODEL_ERRORS, open_model
+from jaxclip.weights import write_huggingface, write_open_clip
 
-USER_ERRORS = (WeightsError, ModelDirectoryError, CheckpointError, FileNotFoundError, FileExistsError)
 WRITERS = {"huggingface": write_huggingface, "open_clip": write_open_clip}
 
 
@@ -32,19 +29,18 @@ def main(arguments: Sequence[str]) -> None:
         raise app.UsageError(f"unexpected argument {arguments[1]!r}; see --help")
     console.quiet_libraries()
     values = flags.FLAGS
-    try:
-        WRITERS[values.format](open_model(values.checkpoint), Path(values.dest))
-    except USER_ERRORS as error:
-        say(f"Error: {error}")
-        sys.exit(1)
+    with console.user_errors(*MODEL_ERRORS):
+        with console.notes():
+            clip = open_model(values.checkpoint)
+        WRITERS[values.format](clip, Path(values.dest))
     files = sorted(Path(values.dest).iterdir())
     say("\n".join(f"{file.stat().st_size:>13,} bytes  {file}" for file in files))
 
 
 if __name__ == "__main__":
     flags.DEFINE_string(
-        "checkpoint", None, "The model: a directory of jaxclip, a work directory, or a name.", required=True
+        "checkpoint", None, "The model: a model directory, a run's work directory, scenes-base, …", required=True
     )
-    flags.DEFINE_string("dest", None, "The directory to write.", required=True)
+    flags.DEFINE_string("dest", None, "The directory to write; an older export there is replaced.", required=True)
     flags.DEFINE_enum("format", None, sorted(WRITERS), "Which library shall load it.", required=True)
     app.run(main)

@@ -10,7 +10,6 @@ Change any setting of the config from the command line: --config.optimizer.learn
 Pass the config file an argument after a colon:         --config=configs/semclip.py:smoke
 """
 
-import dataclasses
 import json
 import os
 import sys
@@ -27,19 +26,16 @@ from jaxclip.config import Config, ConfigError, parse
 from jaxclip.console import say
 from jaxclip.data.preprocessing import ImageError
 from jaxclip.datasets import DatasetError
-from jaxclip.embedding import Encoders
-from jaxclip.evaluator import Evaluator, replicate
-from jaxclip.prepare import Run, images_to_cache, make_streams, prepare
-from jaxclip.pretrained import ModelDirectoryError, save_directory
+from jaxclip.prepare import images_to_cache, prepare
+from jaxclip.pretrained import ModelDirectoryError
 from jaxclip.reporting.scorecard import print_scorecard
-from jaxclip.run_report import ScoredSplits, write_run_report
-from jaxclip.training.checkpointing import CheckpointError, Checkpoints
-from jaxclip.training.loop import TrainingError, train
-from jaxclip.training.optimizer import build_optimizer, learning_rate_schedule
+from jaxclip.run_report import write_run_report
+from jaxclip.stages import make_evaluator, score_splits, train_run
+from jaxclip.training.checkpointing import CheckpointError
+from jaxclip.training.loop import TrainingError
 from jaxclip.training.preemption import EXIT_CODE, Preempted, Preemption
-from jaxclip.training.sharding import shard_params
-from jaxclip.training.step import init_state, make_step
-from jaxclip.training.trainable import FlatParams, TrainableError, trainable_table
+from jaxclip.training.trainable import TrainableError, trainable_table
+from jaxclip.weights import WeightsError
 
 CONFIG = config_flags.DEFINE_config_file(
     "config", None, "The config file, e.g. configs/semclip.py or configs/semclip.py:VARIANT."
@@ -62,6 +58,7 @@ USER_ERRORS = (
     ModelDirectoryError,
     CheckpointError,
     TrainingError,
+    WeightsError,
     FileNotFoundError,
 )
 # What makes a run the run that it is; the rest of a config may change when it is resumed.
@@ -89,75 +86,6 @@ def check_workdir(workdir: Path, config: Config) -> None:
         partial = path.with_suffix(".partial")
         partial.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
         os.replace(partial, path)
-
-
-def make_evaluator(run: Run, preemption: Preemption) -> Evaluator:
-    """The scorer of the run's splits."""
-    encoders = Encoders(
-        dataclasses.replace(run.model, remat=False, text_splits=()), run.mesh, run.config.evaluation.batch_size
-    )
-    # Among several processes one that stops by itself would leave the others waiting: there only the loop stops.
-    check = preemption.check if jax.process_count() == 1 else _go_on
-    return Evaluator(encoders, run.start.tokenizer, run.start.preprocessing, run.splits, check)
-
-
-def _go_on() -> None:
-    pass
-
-
-def score_splits(run: Run, evaluator: Evaluator, trained: FlatParams, label: str) -> ScoredSplits:
-    """The test splits under the frozen parameters and these trained ones."""
-    params = replicate(run.mesh, run.frozen, trained)
-    return {name: evaluator.score(name, params, label) for name in run.config.evaluation.splits}
-
-
-def train_run(run: Run, evaluator: Evaluator, features: dict, workdir: Path, preemption: Preemption) -> FlatParams:
-    """Trains to the end, or goes on with what the work directory holds; the trained parameters."""
-    config = run.config
-    accumulate = config.optimizer.accumulate
-    schedule = learning_rate_schedule(
-        config.optimizer.learning_rate, config.schedule.warmup_steps, run.steps // accumulate
-    )
-    optimizer = build_optimizer(config.optimizer, schedule)
-    step = make_step(
-        run.model,
-        run.terms,
-        run.roles,
-        optimizer,
-        lambda number: schedule(number // accumulate),
-        clamp_logit_scale=config.model.clamp_logit_scale,
-    )
-    # Cached features stand in for the image tower: its weights need not be on the devices.
-    used = {path: leaf for path, leaf in run.frozen.items() if not (features and path.startswith("visual/"))}
-
-    def validate(trained):
-        params = replicate(run.mesh, run.frozen, trained)
-        scored = evaluator.score(config.evaluation.validation, params, "validation")
-        return {name: score.value for name, score in scored.scores.items()}
-
-    checkpoints = Checkpoints(workdir / "checkpoints", config.checkpoint.best)
-    if checkpoints.latest_step():
-        say(f"Going on from the checkpoint of step {checkpoints.latest_step():,}.")
-    elif jax.process_index() == 0:
-        save_directory(run.start, workdir / "checkpoints" / "base")
-    state = train(
-        step_function=step,
-        state=init_state(shard_params(run.mesh, run.trained), optimizer),
-        frozen=shard_params(run.mesh, used),
-        streams=make_streams(run, features),
-        steps=run.steps,
-        samples_per_step=run.samples_per_step,
-        mesh=run.mesh,
-        workdir=workdir,
-        checkpoints=checkpoints,
-        checkpoint_every=config.checkpoint.every,
-        validate=validate if config.evaluation.validation else None,
-        validate_every=config.evaluation.every,
-        log_every=config.log_every,
-        preemption=preemption,
-    )
-    checkpoints.close()
-    return state.params
 
 
 def execute(config: Config, workdir: Path, data_dir: Path, preemption: Preemption) -> dict:

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from jaxclip import objectives
+from jaxclip import console, objectives
 from jaxclip.config import Config, ConfigError
 from jaxclip.data.feature_cache import ImageFeatures
 from jaxclip.data.pipeline import BatchStream, batch_order, make_batches
@@ -17,7 +17,7 @@ from jaxclip.data.preprocessing import SEMCLIP_RELEASED
 from jaxclip.datasets import Split, open_split
 from jaxclip.model import CLIP
 from jaxclip.model.clip import INITIAL_LOGIT_SCALE
-from jaxclip.pretrained import SHIPPED, Clip, load_directory, random_model, shipped_directory
+from jaxclip.pretrained import SHIPPED, Clip, load, random_model
 from jaxclip.training.sharding import local_data_shards, make_mesh
 from jaxclip.training.step import Term, objective_params
 from jaxclip.training.trainable import FlatParams, partition, text_layer_splits
@@ -80,10 +80,11 @@ def open_splits(config: Config, data_dir: Path) -> dict[str, Split]:
 
 
 def starting_model(config: Config, splits: Mapping[str, Split]) -> Clip:
-    """The model that `config.model.init` names.
+    """The model that `config.model.init` names: `random:VARIANT`, or whatever `jaxclip.load` takes.
 
     Raises:
       ConfigError: nothing of that name.
+      ModelDirectoryError, CheckpointError, WeightsError, FileNotFoundError: as `jaxclip.load`.
     """
     init = config.model.init
     if init.startswith("random:"):
@@ -91,14 +92,13 @@ def starting_model(config: Config, splits: Mapping[str, Split]) -> Clip:
             return random_model(init.removeprefix("random:"), config.seed, _tokenizer_texts(config, splits))
         except ValueError as error:
             raise ConfigError(f"config.model.init: {error}") from None
-    if init in SHIPPED:
-        return load_directory(shipped_directory(init))
-    if not Path(init).is_dir():
+    if init not in SHIPPED and not Path(init).exists():
         raise ConfigError(
-            f"config.model.init: {init!r} is not a model directory, not a shipped model ({', '.join(SHIPPED)}), "
-            "and not random:VARIANT"
+            f"config.model.init: {init!r} is not a model directory, work directory or checkpoint file, not a shipped "
+            f"model ({', '.join(SHIPPED)}), and not random:VARIANT"
         )
-    return load_directory(init)
+    with console.notes():
+        return load(init)
 
 
 def _tokenizer_texts(config: Config, splits: Mapping[str, Split]) -> list[str] | None:
@@ -189,7 +189,8 @@ def prepare(config: Config, data_dir: Path) -> Run:
     """Opens the data and the model, and decides what is trained.
 
     Raises:
-      ConfigError, TrainableError, DatasetError, ModelDirectoryError: the config does not fit the data or the model.
+      ConfigError, TrainableError, DatasetError: the config does not fit the data or the model.
+      ModelDirectoryError, CheckpointError, WeightsError, FileNotFoundError: the model cannot be read.
     """
     mesh = make_mesh(config.mesh)
     for name, stream in config.streams.items():
@@ -236,7 +237,7 @@ def images_to_cache(run: Run) -> Roles:
 
 
 def make_streams(run: Run, features: Mapping[str, Mapping[str, ImageFeatures]]) -> dict[str, BatchStream]:
-    """The batches of each stream; images come as features where `features` (split → image role → them) has the split."""
+    """The batches of each stream; images come as features where `features` (split → image role) has the split."""
     streams = {}
     for number, (name, stream) in enumerate(run.config.streams.items()):
         split = run.splits[stream_split(run.config, name)]

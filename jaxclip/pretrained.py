@@ -6,6 +6,7 @@ DIR/tokenizer.json       how texts become tokens (the `tokenizers` library's for
 DIR/params/              Orbax arrays, path → leaf
 """
 
+import contextlib
 import dataclasses
 import functools
 import json
@@ -17,6 +18,7 @@ from pathlib import Path
 import jax
 import numpy as np
 from etils import epath
+from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 from orbax.checkpoint import v1 as ocp
 from PIL import Image
@@ -27,11 +29,12 @@ from jaxclip.data.preprocessing import Preprocessing, preprocess
 from jaxclip.data.tokenizer import Tokenizer, train_tokenizer
 from jaxclip.embedding import Encoders
 from jaxclip.model import CLIP, VARIANTS, ModelConfig, init_params, parameter_shapes
-from jaxclip.training.checkpointing import load_trained
+from jaxclip.training.checkpointing import CheckpointError, load_trained
 from jaxclip.training.sharding import make_mesh, shard_params
 from jaxclip.training.trainable import FlatParams, flatten, merge
-from jaxclip.weights import Checkpoint, open_checkpoint, with_image_size
-from jaxclip.weights.destination import new_directory
+from jaxclip.weights import Checkpoint, WeightsError, open_checkpoint, with_image_size
+from jaxclip.weights.destination import check_replaceable, new_directory, partial_directory
+from jaxclip.weights.names import FLOAT_TYPES
 
 DESCRIPTION_FILES = ("model.json", "preprocessing.json", "tokenizer.json")
 SHIPPED = ("scenes-base",)
@@ -40,6 +43,10 @@ _WRITTEN_AT_ONCE = 32 * 2**20  # bytes: keeps the memory of a conversion far bel
 
 class ModelDirectoryError(ValueError):
     """A model directory that cannot be read, with the file, what was found and what was expected."""
+
+
+# What reading or writing a model raises for something that a user can mend.
+MODEL_ERRORS = (ModelDirectoryError, CheckpointError, WeightsError, OSError)
 
 
 def _ignore(count: int) -> None:
@@ -123,6 +130,11 @@ def _check_params(directory: Path, params: FlatParams, config: ModelConfig) -> N
             raise ModelDirectoryError(
                 f"{directory}: parameter {path!r} has shape {params[path].shape}, expected {expected[path]}"
             )
+        if params[path].dtype.name not in FLOAT_TYPES:
+            found = params[path].dtype.name
+            raise ModelDirectoryError(
+                f"{directory}: parameter {path!r} is of type {found}, expected one of {', '.join(FLOAT_TYPES)}"
+            )
 
 
 def _check_fit(directory: Path, config: ModelConfig, tokenizer: Tokenizer, preprocessing: Preprocessing) -> None:
@@ -139,7 +151,11 @@ def _check_fit(directory: Path, config: ModelConfig, tokenizer: Tokenizer, prepr
 
 
 def _read_directory(directory: Path) -> Clip:
-    """A model directory, with its parameters in the types that they are stored in."""
+    """A model directory, with its parameters in the types that they are stored in.
+
+    Raises:
+      ModelDirectoryError: a file is missing or damaged, or the arrays are not those of the architecture.
+    """
     directory = directory.absolute()
     descriptions = {name: _read_json(directory / name) for name in DESCRIPTION_FILES}
     try:
@@ -157,19 +173,6 @@ def _read_directory(directory: Path) -> Clip:
     return Clip(config, params, tokenizer, preprocessing)
 
 
-def load_directory(directory: str | os.PathLike) -> Clip:
-    """Reads a model directory. Parameters are widened to float32.
-
-    Raises:
-      ModelDirectoryError: a file is missing or damaged, or the arrays are not those of the architecture.
-    """
-    return _widened(_read_directory(Path(directory)))
-
-
-def _widened(clip: Clip) -> Clip:
-    return dataclasses.replace(clip, params={path: np.asarray(leaf, np.float32) for path, leaf in clip.params.items()})
-
-
 def load(
     source: str | os.PathLike, *, format: str = "auto", arch: str | None = None, image_size: int | None = None
 ) -> Clip:
@@ -184,10 +187,11 @@ def load(
 
     Raises:
       FileNotFoundError: the source, or a file that it needs, is missing.
-      ModelDirectoryError: a damaged model directory.
+      ModelDirectoryError, CheckpointError: a damaged model directory or checkpoint of a run.
       WeightsError: a foreign checkpoint that is damaged or not a CLIP.
     """
-    return _widened(open_model(source, format=format, arch=arch, image_size=image_size))
+    clip = open_model(source, format=format, arch=arch, image_size=image_size)
+    return dataclasses.replace(clip, params={path: np.asarray(leaf, np.float32) for path, leaf in clip.params.items()})
 
 
 def open_model(
@@ -197,14 +201,21 @@ def open_model(
     path = shipped_directory(source) if source in SHIPPED else Path(source)
     if format != "auto" or arch is not None:
         clip = Clip(**vars(open_checkpoint(path, format=format, arch=arch)))
-    elif (path / "model.json").is_file():
+    elif any((path / name).exists() for name in ("model.json", "params")):
         clip = _read_directory(path)
     elif (path / "checkpoints" / "base").is_dir():
-        clip = _read_directory(path / "checkpoints" / "base")
-        clip = dataclasses.replace(clip, params={**clip.params, **load_trained(path / "checkpoints")})
+        clip = _with_trained(_read_directory(path / "checkpoints" / "base"), path / "checkpoints")
     else:
         clip = Clip(**vars(open_checkpoint(path)))
     return clip if image_size is None else Clip(**vars(with_image_size(clip, image_size)))
+
+
+def _with_trained(base: Clip, checkpoints: Path) -> Clip:
+    """The model of a run: what it started from, with what it has trained since; parameters of objectives stay out."""
+    trained = {path: leaf for path, leaf in load_trained(checkpoints).items() if not path.startswith("objectives/")}
+    params = {**base.params, **trained}
+    _check_params(checkpoints, params, base.config)
+    return dataclasses.replace(base, params=params)
 
 
 def save_directory(
@@ -216,7 +227,7 @@ def save_directory(
 ) -> None:
     """Writes a model directory, replacing one of that name; it appears complete or not at all.
 
-    Parameters that still lie in a file pass through memory a few at a time.
+    Parameters that still lie in a file pass through memory a few at a time. Of several processes all must call this.
 
     Args:
       checkpoint: the model.
@@ -228,10 +239,11 @@ def save_directory(
       ModelDirectoryError: something else than a model directory is there; it is left alone.
     """
     try:
-        with new_directory(Path(directory), "model.json", "a model directory") as partial:
-            _write_json(partial / "model.json", checkpoint.config.as_dict())
-            _write_json(partial / "preprocessing.json", checkpoint.preprocessing.as_dict())
-            checkpoint.tokenizer.save(partial / "tokenizer.json")
+        with _new_model_directory(Path(directory)) as partial:
+            if jax.process_index() == 0:
+                _write_json(partial / "model.json", checkpoint.config.as_dict())
+                _write_json(partial / "preprocessing.json", checkpoint.preprocessing.as_dict())
+                checkpoint.tokenizer.save(partial / "tokenizer.json")
             for paths in _groups(checkpoint.params):
                 arrays = {path: np.asarray(checkpoint.params[path], dtype) for path in paths}
                 ocp.partial.save(epath.Path(partial / "params"), arrays)
@@ -239,6 +251,20 @@ def save_directory(
             ocp.partial.finalize(epath.Path(partial / "params"))
     except FileExistsError as error:
         raise ModelDirectoryError(str(error)) from None
+
+
+@contextlib.contextmanager
+def _new_model_directory(directory: Path) -> Iterator[Path]:
+    """As `new_directory`; the first process makes and renames it, and all fill it, because Orbax lets none write alone.
+
+    A name that is taken is an error in every process, so that none waits for the others.
+    """
+    kind = ("model.json", "a model directory")
+    check_replaceable(directory, *kind)
+    with new_directory(directory, *kind) if jax.process_index() == 0 else contextlib.nullcontext():
+        multihost_utils.sync_global_devices(f"{directory}: begun")
+        yield partial_directory(directory)
+        multihost_utils.sync_global_devices(f"{directory}: written")
 
 
 def _write_json(path: Path, values: dict) -> None:

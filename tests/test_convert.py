@@ -15,7 +15,7 @@ from jaxclip.convert import convert
 from jaxclip.data.preprocessing import CLIP
 from jaxclip.data.tokenizer import Tokenizer
 from jaxclip.model import ModelConfig, TextConfig, VisionConfig, parameter_shapes
-from jaxclip.pretrained import ModelDirectoryError, load_directory, open_model, save_directory
+from jaxclip.pretrained import ModelDirectoryError, load, open_model, save_directory
 from jaxclip.weights import Checkpoint, WeightsError, write_huggingface, write_open_clip
 from jaxclip.weights.open_clip import architecture
 
@@ -64,7 +64,7 @@ def test_types_are_kept_or_widened(dtype, tmp_path):
     convert(tmp_path / "source", tmp_path / "wide", dtype="float32")
     wide = {path: np.asarray(leaf, np.float32) for path, leaf in original.params.items()}
     assert_identical(open_model(tmp_path / "wide").params, wide)
-    assert_identical(load_directory(tmp_path / "kept").params, wide)
+    assert_identical(load(tmp_path / "kept").params, wide)
 
 
 def test_the_directory_stands_alone(source, tmp_path):
@@ -75,14 +75,14 @@ def test_the_directory_stands_alone(source, tmp_path):
         "tokenizer.json",
         "params",
     }
-    clip = load_directory(tmp_path / "converted")
+    clip = load(tmp_path / "converted")
     assert clip.config == SMALL and clip.preprocessing == CLIP
     np.testing.assert_array_equal(clip.tokenizer(["a photo"]), Tokenizer.clip()(["a photo"]))
 
 
 def test_image_size(source, tmp_path):
     convert(source, tmp_path / "converted", image_size=320)
-    clip = load_directory(tmp_path / "converted")
+    clip = load(tmp_path / "converted")
     assert clip.config.vision.image_size == clip.preprocessing.size == 320
     assert clip.params["visual/positional_embedding"].shape == (101, 64)
     assert clip.encode_image([np.zeros((320, 320, 3), np.uint8)]).shape == (1, 32)
@@ -93,13 +93,13 @@ def test_command_line(source, tmp_path):
     arguments = (f"--source={source}/open_clip_model.safetensors", f"--dest={tmp_path}/converted")
     failed = command(*arguments)
     assert failed.returncode == 1 and "Traceback" not in failed.stderr
-    assert "Error: " in failed.stdout and "say --format=openai" in failed.stdout
+    assert "Error: " in failed.stderr and "say --format=openai" in failed.stderr
     assert not (tmp_path / "converted").exists()
     done = command(*arguments, "--format=openai", "--dtype=float32")
     assert done.returncode == 0, done.stderr
     assert "parameters in float32; activation quick_gelu" in done.stdout
     assert "100%" in done.stderr
-    assert load_directory(tmp_path / "converted").config == SMALL
+    assert load(tmp_path / "converted").config == SMALL
 
 
 def test_help_teaches():
@@ -155,7 +155,7 @@ def test_what_is_assumed_is_said(tmp_path, capsys):
     (tmp_path / "source" / "tokenizer.json").unlink()
     convert(tmp_path / "source", tmp_path / "converted")
     assert "Note: " in capsys.readouterr().out
-    assert load_directory(tmp_path / "converted").tokenizer.vocabulary_size == 49408
+    assert load(tmp_path / "converted").tokenizer.vocabulary_size == 49408
 
 
 PEAK = """

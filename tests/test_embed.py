@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from jaxclip.data.preprocessing import CLIP, ImageError
-from jaxclip.embed import EmbedError, embed, find_images, read_texts
+from jaxclip.embed import EmbedError, check_output, embed, find_images, read_texts
 from jaxclip.pretrained import Clip, save_directory
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -55,9 +55,25 @@ def test_embeddings_are_those_of_the_model_in_the_order_of_names(clip, photos):
 
 
 def test_other_files_of_a_folder_are_named(photos, capsys):
-    (photos / "notes.txt").write_text("dear")
+    (photos / "more" / "notes.txt").write_text("dear")
+    (photos / "linked").symlink_to(photos / "more")
     assert len(find_images(str(photos))) == 3
-    assert "1 files" in (said := capsys.readouterr().out) and "notes.txt" in said
+    said = capsys.readouterr().out
+    assert "2 of 5 files" in said and "more/notes.txt" in said and "linked" in said
+
+
+def test_a_link_to_nowhere_is_an_error(clip, photos):
+    (photos / "d.png").symlink_to(photos / "deleted.png")
+    with pytest.raises(ImageError, match=r"d\.png"):
+        embed(clip, find_images(str(photos)), [])
+
+
+def test_an_output_that_cannot_be_written_is_an_error_at_once(tmp_path):
+    with pytest.raises(EmbedError, match="a directory, expected the name of a file"):
+        check_output(tmp_path)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError, match="file"):
+        check_output(tmp_path / "file" / "embeddings.npz")
 
 
 def test_patterns(photos):
@@ -120,5 +136,6 @@ def test_command_line(clip, photos, tmp_path):
     (photos / "b.png").write_bytes(b"")
     failed = command(*arguments, f"--output={tmp_path}/other.npz")
     assert failed.returncode == 1 and "Traceback" not in failed.stderr
-    assert "b.png: the image has no bytes" in failed.stdout and not (tmp_path / "other.npz").exists()
+    assert "Error: " in failed.stderr and "b.png: the image has no bytes" in failed.stderr
+    assert not (tmp_path / "other.npz").exists()
     assert "expected --images, --texts or both" in command(arguments[0], f"--output={output}").stderr

@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 import jaxclip
 from jaxclip.data.preprocessing import CLIP
 from jaxclip.pretrained import Clip, ModelDirectoryError, open_model, save_directory
+from jaxclip.training.checkpointing import CheckpointError
 from jaxclip.weights import WeightsError
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -65,7 +67,7 @@ def test_command_line(format, clip, tmp_path):
 def test_errors_are_one_line(tmp_path):
     failed = command(f"--checkpoint={tmp_path}/nowhere", f"--dest={tmp_path}/out", "--format=open_clip")
     assert failed.returncode == 1 and "Traceback" not in failed.stderr
-    assert f"Error: {tmp_path}/nowhere: no such file or directory" in failed.stdout
+    assert f"Error: {tmp_path}/nowhere: no such file or directory" in failed.stderr
     assert not (tmp_path / "out").exists()
 
 
@@ -82,6 +84,21 @@ def test_load_takes_a_work_directory(workdir, clip):
     save_step(workdir, 20, {"logit_scale": np.float32(3.0), "text/ln_final/bias": np.ones(32, np.float32)})
     newest = {**clip.params, "logit_scale": np.float32(3.0), "text/ln_final/bias": np.ones(32, np.float32)}
     assert_same_params(jaxclip.load(workdir).params, newest)
+
+
+def test_parameters_of_objectives_are_not_part_of_the_model(workdir, clip):
+    trained = {"logit_scale": np.float32(3.0), "objectives/semclip/projection": np.ones((16, 2), np.float32)}
+    save_step(workdir, 20, trained)
+    assert_same_params(open_model(workdir).params, {**clip.params, "logit_scale": np.float32(3.0)})
+
+
+def test_a_damaged_checkpoint_of_a_run_is_named(workdir):
+    save_step(workdir, 20, {"text/ln_final/bias": np.ones(31, np.float32)})
+    with pytest.raises(ModelDirectoryError, match=r"text/ln_final/bias' has shape \(31,\), expected \(32,\)"):
+        jaxclip.load(workdir)
+    shutil.rmtree(workdir / "checkpoints" / "20" / "params")
+    with pytest.raises(CheckpointError, match="20/params: cannot be read as an Orbax checkpoint"):
+        jaxclip.load(workdir)
 
 
 def test_load_takes_the_name_of_a_shipped_model():

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -10,6 +11,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
+import jaxclip
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 SMOKE = "--config=configs/semclip.py:smoke"
@@ -79,21 +82,67 @@ def test_terminal_is_quiet_and_ends_with_the_paths(finished):
     assert "717,953  of 2,5" in shown  # the table of what is trained
 
 
+def assert_same_losses(workdir: Path, expected: Path) -> None:
+    """The steps of two runs that do the same on other devices."""
+    one = [row for row in figures(expected) if "loss" in row]
+    many = [row for row in figures(workdir) if "loss" in row]
+    assert [row["step"] for row in one] == [row["step"] for row in many]
+    for name in ("loss", "semclip/contrastive", "semclip/paraphrase", "semclip/negation"):
+        found, wanted = [row[name] for row in many], [row[name] for row in one]
+        np.testing.assert_allclose(found[0], wanted[0], rtol=1e-5, atol=1e-6, err_msg=name)
+        # Rounding of the first steps is carried on by the next ones. The paraphrase part is 1 - cosine, so what
+        # it is rounded to is a share of 1, not of its own small value.
+        np.testing.assert_allclose(found, wanted, rtol=2e-4, atol=2e-5, err_msg=name)
+
+
 def test_eight_devices_give_the_losses_of_one(finished, tmp_path, data_dir):
     for axes, flags in (("8 x 1", []), ("4 x 2", ["--config.mesh.data=4", "--config.mesh.model=2"])):
         workdir = tmp_path / axes
         no_scores = ["--config.evaluation.splits=()", "--config.log_every=1"]
         result = run(workdir, data_dir, SMOKE, *no_scores, *flags, devices=8)
         assert result.returncode == 0, result.stderr
-        one = [row for row in figures(finished) if "loss" in row]
-        eight = [row for row in figures(workdir) if "loss" in row]
-        assert [row["step"] for row in one] == [row["step"] for row in eight]
-        for name in ("loss", "semclip/contrastive", "semclip/paraphrase", "semclip/negation"):
-            found, expected = [row[name] for row in eight], [row[name] for row in one]
-            np.testing.assert_allclose(found[0], expected[0], rtol=1e-5, atol=1e-6, err_msg=name)
-            # Rounding of the first steps is carried on by the next ones. The paraphrase part is 1 - cosine, so what
-            # it is rounded to is a share of 1, not of its own small value.
-            np.testing.assert_allclose(found, expected, rtol=2e-4, atol=2e-5, err_msg=name)
+        assert_same_losses(workdir, finished)
+
+
+def test_two_processes_give_the_losses_of_one(finished, tmp_path, data_dir):
+    """Real processes that find each other as under Slurm, on the loopback."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    cluster = {
+        "SLURM_JOB_ID": "1",
+        "SLURM_STEP_NODELIST": "localhost",
+        "SLURM_STEP_NUM_NODES": "1",
+        "SLURM_NTASKS": "2",
+    }
+    cluster["JAX_COORDINATOR_ADDRESS"] = f"127.0.0.1:{port}"
+    flags = [SMOKE, "--config.log_every=1", "--config.evaluation.splits=('scenes/test',)"]
+    processes = [
+        subprocess.Popen(
+            command(tmp_path / "run", data_dir, *flags),
+            cwd=REPOSITORY,
+            env=environment() | cluster | {"SLURM_PROCID": rank, "SLURM_LOCALID": rank},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for rank in "01"
+    ]
+    try:
+        shown = [process.communicate(timeout=600)[0] for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+    assert [process.returncode for process in processes] == [0, 0], "\n".join(shown)
+    assert "2 process(es)" in shown[0] and "Report:" in shown[0]
+    assert_same_losses(tmp_path / "run", finished)
+    assert set(json.loads((tmp_path / "run" / "report" / "scores.json").read_text())["checkpoints"]) == {
+        "base",
+        "final",
+    }
+    base, shipped = jaxclip.load(tmp_path / "run" / "checkpoints" / "base"), jaxclip.load("scenes-base")
+    assert base.params.keys() == shipped.params.keys()
+    assert all(np.array_equal(leaf, shipped.params[path]) for path, leaf in base.params.items())
 
 
 def wait_for_step(workdir: Path, step: int, process: subprocess.Popen) -> None:

@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 
 from jaxclip.config import ConfigError, parse
+from jaxclip.main import USER_ERRORS
 from jaxclip.prepare import make_streams, prepare, run_length, stream_split
-from jaxclip.pretrained import Clip, save_directory
+from jaxclip.pretrained import Clip, load, save_directory
+from jaxclip.weights import WeightsError, write_huggingface, write_open_clip
 
 VALUES = {
     "title": "test",
@@ -90,6 +92,39 @@ def test_worker_processes_give_the_same_batches(values, data_dir):
         expected, found = next(plain), next(worked)
         np.testing.assert_array_equal(found["images"]["image"], expected["images"]["image"])
         np.testing.assert_array_equal(found["texts"]["tokens"], expected["texts"]["tokens"])
+
+
+@pytest.mark.parametrize("kind", ["huggingface", "open_clip", "shipped"])
+def test_the_model_can_be_whatever_load_takes(kind, values, data_dir, model_directory, tiny_params, tmp_path):
+    if kind == "shipped":
+        values["model"]["init"] = "scenes-base"
+        assert prepare(parse(values), data_dir).start.config.embed_dim == 128
+        return
+    write = {"huggingface": write_huggingface, "open_clip": write_open_clip}[kind]
+    write(load(model_directory), tmp_path / "foreign")
+    values["model"]["init"] = str(tmp_path / "foreign")
+    start = prepare(parse(values), data_dir).start
+    for path, parameter in tiny_params.items():
+        np.testing.assert_array_equal(start.params[path], parameter)
+
+
+def test_what_a_foreign_model_leaves_open_is_said(values, data_dir, model_directory, tmp_path, capsys):
+    write_huggingface(load(model_directory), tmp_path / "hf")
+    (tmp_path / "hf" / "preprocessor_config.json").unlink()
+    values["model"]["init"] = str(tmp_path / "hf")
+    prepare(parse(values), data_dir)
+    assert "Note: " in (said := capsys.readouterr().out) and "CLIP's own preprocessing is taken" in said
+
+
+def test_a_damaged_foreign_model_is_one_error(values, data_dir, tmp_path):
+    (tmp_path / "ViT-B-32.pt").write_bytes(b"PK")
+    values["model"]["init"] = str(tmp_path / "ViT-B-32.pt")
+    with pytest.raises(WeightsError, match=r"ViT-B-32\.pt: found neither a zip archive nor a pickle"):
+        prepare(parse(values), data_dir)
+    assert issubclass(WeightsError, USER_ERRORS)
+    refused(
+        {**values, "model": {"init": "ViT-B/32"}}, "'ViT-B/32' is not a model directory, .*random:VARIANT", data_dir
+    )
 
 
 def refused(values, message, data_dir):

@@ -15,7 +15,7 @@ from PIL import Image
 from jaxclip.data.preprocessing import CLIP as CLIP_PREPROCESSING
 from jaxclip.data.preprocessing import preprocess
 from jaxclip.model import CLIP, VARIANTS
-from jaxclip.pretrained import Clip, ModelDirectoryError, load_directory, random_model, save_directory
+from jaxclip.pretrained import Clip, ModelDirectoryError, load, random_model, save_directory
 from jaxclip.training.trainable import merge
 
 TEXTS = ["", "a cat", "a red dog on a mat", "no sun", "word " * 30]
@@ -49,7 +49,7 @@ def images():
 
 
 def test_round_trip_is_bitwise(clip, saved):
-    loaded = load_directory(saved)
+    loaded = load(saved)
     assert loaded.config == clip.config and loaded.preprocessing == clip.preprocessing
     assert loaded.params.keys() == clip.params.keys()
     for path, leaf in clip.params.items():
@@ -61,7 +61,7 @@ def test_round_trip_is_bitwise(clip, saved):
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 def test_half_precision_is_widened_when_read(clip, tmp_path, dtype):
     save_directory(clip, tmp_path / dtype, dtype=dtype)
-    loaded = load_directory(tmp_path / dtype)
+    loaded = load(tmp_path / dtype)
     for path, leaf in clip.params.items():
         assert loaded.params[path].dtype == np.float32
         np.testing.assert_array_equal(loaded.params[path], leaf.astype(jnp.dtype(dtype)).astype(np.float32))
@@ -76,7 +76,7 @@ def test_half_precision_is_widened_when_read(clip, tmp_path, dtype):
 def test_saving_again_replaces_and_leaves_nothing_beside(clip, copy):
     shifted = dataclasses.replace(clip, params=clip.params | {"logit_scale": np.float32(1)})
     save_directory(shifted, copy)
-    assert load_directory(copy).params["logit_scale"] == 1
+    assert load(copy).params["logit_scale"] == 1
     assert [path.name for path in copy.parent.iterdir()] == ["clip"]
 
 
@@ -91,7 +91,7 @@ def test_a_folder_that_is_no_model_is_not_replaced(clip, tmp_path):
 def test_a_save_that_fails_leaves_the_old_model(clip, copy):
     with pytest.raises(TypeError):
         save_directory(clip, copy, dtype="no such type")
-    np.testing.assert_array_equal(load_directory(copy).params["visual/proj"], clip.params["visual/proj"])
+    np.testing.assert_array_equal(load(copy).params["visual/proj"], clip.params["visual/proj"])
 
 
 def write_json(name, change):
@@ -150,6 +150,14 @@ DAMAGES = {
         rewrite_params(lambda params: params.update({"visual/proj": np.ones((16, 32), np.float32)})),
         r"parameter 'visual/proj' has shape \(16, 32\), expected \(32, 16\)",
     ),
+    "parameter of another type": (
+        rewrite_params(lambda params: params.update({"visual/proj": np.ones((32, 16), np.int32)})),
+        "parameter 'visual/proj' is of type int32, expected one of float32",
+    ),
+    "absurd depth": (
+        write_json("model.json", lambda v: v["text"].update(layers=10**9)),
+        "text: layers is 1000000000, expected a positive int ≤ 1,000",
+    ),
     "another depth": (
         write_json("model.json", lambda v: v["vision"].update(layers=1)),
         "'visual/transformer/resblocks_1/.*' is not one of the model",
@@ -161,13 +169,13 @@ DAMAGES = {
 def test_each_damage_is_one_error_that_names_it(copy, damage, message):
     damage(copy)
     with pytest.raises(ModelDirectoryError, match=message) as caught:
-        load_directory(copy)
+        load(copy)
     assert str(copy) in str(caught.value)
 
 
 def test_no_directory(tmp_path):
-    with pytest.raises(ModelDirectoryError, match="nowhere/model.json: not found"):
-        load_directory(tmp_path / "nowhere")
+    with pytest.raises(FileNotFoundError, match="nowhere: no such file or directory"):
+        load(tmp_path / "nowhere")
 
 
 def test_texts_are_encoded_as_by_the_model_and_normalised(clip):

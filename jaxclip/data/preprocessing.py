@@ -183,16 +183,12 @@ def _resize_and_crop(image: Image.Image, size: int, resampling: Image.Resampling
     left, top = (width - size) // 2, (height - size) // 2
     if max(width, height) <= _LONGEST_RESIZED * size:
         return image.resize((width, height), resampling).crop((left, top, left + size, top + size))
-    # Scaled whole, a hairline of 1 x 10,000 pixels would take 2 GB, so here we resample the centre only. That isn't
-    # the rule because Pillow then picks another order of its two passes, which moves some pixels by a few levels.
+    # Scaled whole, a hairline of 1 x 10,000 pixels would take 2 GB, so here we resample the centre only: columns, then
+    # rows, as Pillow does. Asked for both at once it may begin with the rows, which moves pixels by many levels.
     scale_x, scale_y = image.width / width, image.height / height
-    box = (
-        left * scale_x,
-        top * scale_y,
-        min((left + size) * scale_x, image.width),
-        min((top + size) * scale_y, image.height),
-    )
-    return image.resize((size, size), resampling, box=box)
+    columns = (left * scale_x, 0, min((left + size) * scale_x, image.width), image.height)
+    rows = (0, top * scale_y, size, min((top + size) * scale_y, image.height))
+    return image.resize((size, image.height), resampling, columns).resize((size, size), resampling, rows)
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

@@ -10,12 +10,18 @@ import dataclasses
 ACTIVATIONS = ("quick_gelu", "gelu")
 
 
+# Beyond all models, but small enough to be refused instead of waited for.
+_MOST_LAYERS = 1000
+_LARGEST_SIZE = 2**20
+
+
 def _check_sizes(where: str, sizes: dict) -> None:
     for name, size in sizes.items():
         kinds = (int, float) if name == "mlp_ratio" else (int,)
+        largest = _MOST_LAYERS if name.startswith("layers") else _LARGEST_SIZE
         for number in size if isinstance(size, tuple) else (size,):
-            if type(number) not in kinds or number <= 0:
-                raise ValueError(f"{where}: {name} is {size!r}, expected a positive {kinds[-1].__name__}")
+            if type(number) not in kinds or not 0 < number <= largest:
+                raise ValueError(f"{where}: {name} is {size!r}, expected a positive {kinds[-1].__name__} ≤ {largest:,}")
 
 
 def mlp_ratio(hidden: int, width: int) -> float:

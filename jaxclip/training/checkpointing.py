@@ -123,12 +123,19 @@ class Checkpoints:
 
 
 def load_trained(checkpoints: Path) -> FlatParams:
-    """Trained parameters of the newest checkpoint in WORKDIR/checkpoints, path → NumPy array; {} before the first."""
+    """Trained parameters of the newest checkpoint in WORKDIR/checkpoints, path → NumPy array; {} before the first.
+
+    Raises:
+      CheckpointError: the checkpoint is damaged.
+    """
     steps = [int(entry.name) for entry in checkpoints.iterdir() if entry.name.isdigit()]
     if not steps:
         return {}
     directory = epath.Path(checkpoints.absolute() / str(max(steps)) / "params")
     handler = ocp.PyTreeCheckpointHandler()
-    # As NumPy: a checkpoint of other devices than ours has shardings that we cannot make.
-    as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), handler.metadata(directory).tree)
-    return handler.restore(directory, args=ocp.args.PyTreeRestore(restore_args=as_numpy))
+    try:
+        # As NumPy: a checkpoint of other devices than ours has shardings that we cannot make.
+        as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), handler.metadata(directory).tree)
+        return handler.restore(directory, args=ocp.args.PyTreeRestore(restore_args=as_numpy))
+    except (ValueError, KeyError, OSError) as error:
+        raise CheckpointError(f"{directory}: cannot be read as an Orbax checkpoint: {error}") from None

@@ -71,7 +71,14 @@ def state_sharding(mesh: Mesh, state):
 
 def shard_params(mesh: Mesh, params: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
     """Flat parameters laid out by the rules. Every process must hold the same values."""
-    return {path: jax.device_put(leaf, parameter_sharding(mesh, path, np.shape(leaf))) for path, leaf in params.items()}
+    return {path: _laid_out(leaf, parameter_sharding(mesh, path, np.shape(leaf))) for path, leaf in params.items()}
+
+
+def _laid_out(leaf: jax.Array | np.ndarray, sharding: NamedSharding) -> jax.Array:
+    if isinstance(leaf, jax.Array):
+        return jax.device_put(leaf, sharding)
+    # Among several processes `device_put` would gather each NumPy leaf from all of them, to compare.
+    return jax.make_array_from_callback(np.shape(leaf), sharding, lambda index: np.asarray(leaf)[index])
 
 
 def shard_batch(mesh: Mesh, batch):

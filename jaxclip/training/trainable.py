@@ -17,6 +17,8 @@ FlatParams = dict[str, jax.Array]
 
 LAYER = re.compile(r"text/transformer/resblocks_(\d+)/")
 MACRO = re.compile(r"(front|middle|back)_text_layers\((\d+)\)")
+# What batch normalisation has counted. It gets no gradient, but weight decay would move it all the same.
+STATISTIC = re.compile(r"visual/(.*/)?(mean|var)")
 
 
 class TrainableError(ValueError):
@@ -58,10 +60,11 @@ def matches(pattern: str, paths: Sequence[str]) -> list[str]:
     """The paths that one entry of `config.trainable` stands for.
 
     An entry is `front_text_layers(N)`, `middle_text_layers(N)`, `back_text_layers(N)`, `whole_text_layers`, the name of
-    a leaf or of a module (`text/ln_final`, `visual`), or a shell pattern over whole paths (`*/ln_?/*`).
+    a leaf or of a module (`text/ln_final`, `visual`), or a shell pattern over whole paths (`*/ln_?/*`). The statistics
+    of a ResNet's batch normalisation stay frozen whatever the entry.
 
     Raises:
-      TrainableError: nothing matches, or the layer count is out of range.
+      TrainableError: nothing matches, nothing but statistics matches, or the layer count is out of range.
     """
     layers = _layers_of(pattern, len(text_layers(paths)))
     if layers is not None:
@@ -76,7 +79,10 @@ def matches(pattern: str, paths: Sequence[str]) -> list[str]:
         near = difflib.get_close_matches(pattern, [*modules, "front_text_layers(1)", "whole_text_layers"], n=3)
         hint = f"; near: {', '.join(near)}" if near else ""
         raise TrainableError(f"trainable {pattern!r} matches no parameter{hint}")
-    return found
+    parameters = [path for path in found if not STATISTIC.fullmatch(path)]
+    if not parameters:
+        raise TrainableError(f"trainable {pattern!r}: {found[0]} is a statistic of batch normalisation, never trained")
+    return parameters
 
 
 def group_by_pattern(patterns: Sequence[str], paths: Sequence[str]) -> dict[str, list[str]]:

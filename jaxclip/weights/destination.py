@@ -19,16 +19,19 @@ def new_directory(directory: Path, marker: str, kind: str) -> Iterator[Path]:
 
     Raises:
       FileExistsError: there is something else under that name.
+      OSError: no directory can be made there.
     """
+    check_replaceable(directory, marker, kind)
     directory = directory.absolute()
-    if directory.exists() and not (directory / marker).is_file() and not _is_empty(directory):
-        raise FileExistsError(f"{directory}: exists and is not {kind}; it will not be replaced")
-    partial, previous = (directory.with_name(f".{directory.name}.{state}") for state in ("partial", "previous"))
+    partial, previous = partial_directory(directory), directory.with_name(f".{directory.name}.previous")
     if previous.exists() and not directory.exists():
         previous.rename(directory)  # we were killed between the two renames below
     for leftover in (partial, previous):
         shutil.rmtree(leftover, ignore_errors=True)
-    partial.mkdir(parents=True)
+    try:
+        partial.mkdir(parents=True)
+    except OSError as error:
+        raise OSError(f"{directory}: cannot be written: {error.strerror} ({error.filename})") from None
     try:
         yield partial
     except BaseException:
@@ -38,6 +41,19 @@ def new_directory(directory: Path, marker: str, kind: str) -> Iterator[Path]:
         directory.rename(previous)
     partial.rename(directory)
     shutil.rmtree(previous, ignore_errors=True)
+
+
+def partial_directory(directory: Path) -> Path:
+    """Where a directory of that name lies until it is complete."""
+    directory = directory.absolute()
+    return directory.with_name(f".{directory.name}.partial")
+
+
+def check_replaceable(directory: Path, marker: str, kind: str) -> None:
+    """Raises `new_directory`'s FileExistsError if there is something else under that name."""
+    directory = directory.absolute()
+    if directory.exists() and not (directory / marker).is_file() and not _is_empty(directory):
+        raise FileExistsError(f"{directory}: exists and is not {kind}; it will not be replaced")
 
 
 def _is_empty(directory: Path) -> bool:

@@ -4,7 +4,7 @@ import contextlib
 import dataclasses
 import functools
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +81,18 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise WeightsError(f"{path}: found a {type(values).__name__}, expected an object")
     return values
+
+
+def section(path: Path, values: Mapping[str, Any], key: str) -> dict[str, Any]:
+    """A copy of the object under a key of a JSON file, {} where there is none.
+
+    Raises:
+      WeightsError: there is something else.
+    """
+    found = values.get(key)
+    if found is not None and not isinstance(found, dict):
+        raise WeightsError(f"{path}: {key} is {found!r:.80}, expected an object")
+    return dict(found or {})
 
 
 @contextlib.contextmanager

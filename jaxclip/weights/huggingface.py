@@ -8,6 +8,7 @@ from jaxclip.data.preprocessing import Preprocessing
 from jaxclip.data.tokenizer import Tokenizer
 from jaxclip.model import ModelConfig, ResNetConfig, TextConfig, VisionConfig, mlp_ratio
 from jaxclip.model.transformer import LAYER_NORM_EPSILON
+from jaxclip.weights.files import section
 from jaxclip.weights.tensors import WeightsError
 
 # What `transformers` assumes for keys that a config leaves out.
@@ -61,8 +62,11 @@ def parse_config(path: Path, values: Mapping[str, Any]) -> ModelConfig:
 
 def _tower(path: Path, values: Mapping[str, Any], key: str, defaults: Mapping[str, Any]) -> dict[str, Any]:
     # `…_config_dict` is an older name; where both are given, `transformers` lets it win.
-    tower = {**defaults, **(values.get(key) or {}), **(values.get(f"{key}_dict") or {})}
+    tower = defaults | section(path, values, key) | section(path, values, f"{key}_dict")
     _expect(path, f"{key}.layer_norm_eps", tower["layer_norm_eps"], (LAYER_NORM_EPSILON,))
+    for name in (name for name, default in defaults.items() if isinstance(default, int)):
+        if type(tower[name]) is not int or tower[name] < 1:
+            raise WeightsError(f"{path}: {key}.{name} is {tower[name]!r}, expected a positive integer")
     return tower
 
 
@@ -124,8 +128,9 @@ def parse_preprocessor(path: Path, values: Mapping[str, Any]) -> Preprocessing:
     for step in ("do_resize", "do_rescale", "do_normalize"):
         _expect(path, step, values.get(step, True), (True,))
     _expect(path, "resample", values.get("resample", 3), tuple(_RESAMPLE))
-    if abs(values.get("rescale_factor", 1 / 255) - 1 / 255) > 1e-9:
-        raise WeightsError(f"{path}: rescale_factor is {values['rescale_factor']!r}, expected 1/255")
+    factor = values.get("rescale_factor", 1 / 255)
+    if not isinstance(factor, float) or abs(factor - 1 / 255) > 1e-9:
+        raise WeightsError(f"{path}: rescale_factor is {factor!r}, expected 1/255")
     size, crop = _sides(values.get("size", 224)), _sides(values.get("crop_size", 224))
     if not values.get("do_center_crop", True):
         crop = None

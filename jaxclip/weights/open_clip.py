@@ -9,6 +9,7 @@ from typing import Any
 from jaxclip.data.preprocessing import CLIP as CLIP_PREPROCESSING
 from jaxclip.data.preprocessing import Preprocessing
 from jaxclip.model import VARIANTS, ModelConfig, ResNetConfig, TextConfig, VisionConfig
+from jaxclip.weights.files import section
 from jaxclip.weights.tensors import WeightsError
 
 _ARCHITECTURES = {
@@ -28,13 +29,9 @@ _ARCHITECTURES = {
 _QUICK_GELU_SUFFIX = "-quickgelu"
 
 # Keys of a config that change CLIP's architecture unless they have this value. Any other value is refused.
-_PLAIN_VISION = {
+_PLAIN_TOWER = {
     "ls_init_value": None,
-    "attentional_pool": False,
-    "no_ln_pre": False,
-    "pos_embed_type": "learnable",
     "final_ln_after_pool": False,
-    "pool_type": "tok",
     "output_tokens": False,
     "act_kwargs": None,
     "norm_kwargs": None,
@@ -46,24 +43,18 @@ _PLAIN_VISION = {
     "scale_attn": False,
     "scale_fc": False,
 }
-_PLAIN_TEXT = {
-    "ls_init_value": None,
+_PLAIN_VISION = _PLAIN_TOWER | {
+    "attentional_pool": False,
+    "no_ln_pre": False,
+    "pos_embed_type": "learnable",
+    "pool_type": "tok",
+}
+_PLAIN_TEXT = _PLAIN_TOWER | {
     "embed_cls": False,
     "no_causal_mask": False,
-    "final_ln_after_pool": False,
     "pool_type": "argmax",
     "proj_bias": False,
     "proj_type": "linear",
-    "output_tokens": False,
-    "act_kwargs": None,
-    "norm_kwargs": None,
-    "block_type": None,
-    "qk_norm": False,
-    "scaled_cosine_attn": False,
-    "scale_heads": False,
-    "scale_attn_inner": False,
-    "scale_attn": False,
-    "scale_fc": False,
     "tokenizer_mode": None,
 }
 _PLAIN_MODEL = {"init_logit_bias": None, "nonscalar_logit_scale": False}
@@ -106,11 +97,10 @@ def parse_config(path: Path, values: Mapping[str, Any]) -> ModelConfig:
     Raises:
       WeightsError: a tower that isn't CLIP's own, named, or a setting that CLIP's own towers don't have.
     """
-    model = values.get("model_cfg")
-    if not isinstance(model, dict):
+    if "model_cfg" not in values:
         raise WeightsError(f"{path}: 'model_cfg' is missing, expected the architecture")
-    model = dict(model)
-    vision, text = dict(model.pop("vision_cfg", {})), dict(model.pop("text_cfg", {}))
+    model = section(path, values, "model_cfg")
+    vision, text = (section(path, {key: model.pop(key, None)}, key) for key in ("vision_cfg", "text_cfg"))
     _refuse_other_towers(path, model, vision, text)
     activation = "quick_gelu" if model.pop("quick_gelu", False) else "gelu"
     try:
@@ -176,13 +166,13 @@ def parse_preprocessing(path: Path, values: Mapping[str, Any], image_size: int) 
     Raises:
       WeightsError: an operation that we don't do, such as padding.
     """
-    found = values.get("preprocess_cfg") or {}
+    found = section(path, values, "preprocess_cfg")
     interpolation, resize = found.get("interpolation", "bicubic"), found.get("resize_mode", "shortest")
     if interpolation not in _INTERPOLATION:
         raise WeightsError(
             f"{path}: preprocess_cfg.interpolation is {interpolation!r}, expected one of {_INTERPOLATION}"
         )
-    if resize not in _RESIZE:
+    if resize not in tuple(_RESIZE):
         raise WeightsError(f"{path}: preprocess_cfg.resize_mode is {resize!r}, expected one of {tuple(_RESIZE)}")
     try:
         return Preprocessing(

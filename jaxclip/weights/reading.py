@@ -11,7 +11,7 @@ from jaxclip.data.tokenizer import Tokenizer
 from jaxclip.model import ModelConfig, parameter_shapes
 from jaxclip.weights import huggingface, open_clip, openai
 from jaxclip.weights.checkpoint import Checkpoint
-from jaxclip.weights.files import TensorFile, read_json, read_tensors
+from jaxclip.weights.files import TensorFile, read_json, read_tensors, section
 from jaxclip.weights.names import huggingface_rule, openai_rule, to_params
 from jaxclip.weights.tensors import WeightsError
 
@@ -47,7 +47,9 @@ def open_checkpoint(source: Path, *, format: str = "auto", arch: str | None = No
     file = read_tensors(_weights_file(source, format))
     format = _detect(file, arch) if format == "auto" else format
     if arch is not None and format != "open_clip":
-        raise WeightsError(f"{file.path}: --arch is for OpenCLIP's checkpoints, found one of format {format}")
+        raise WeightsError(
+            f"{file.path}: --arch is for OpenCLIP's checkpoints; leave it out for one of format {format}"
+        )
     reader = {"openai": _open_openai, "huggingface": _open_huggingface, "open_clip": _open_open_clip}[format]
     checkpoint = reader(file, arch)
     found, expected = checkpoint.tokenizer.vocabulary_size, checkpoint.config.text.vocabulary_size
@@ -66,6 +68,8 @@ def _weights_file(source: Path, format: str) -> Path:
         if (source / name).is_file():
             return source / name
     expected = f"one of {', '.join(names)}" if names else "the path of a file"
+    if format == "auto":
+        expected += "; or the model.json of a model directory, or the checkpoints/base of a work directory"
     raise FileNotFoundError(f"{source}: found no checkpoint in this directory, expected {expected}")
 
 
@@ -81,7 +85,7 @@ def _detect(file: TensorFile, arch: str | None) -> str:
         return "open_clip"
     raise WeightsError(
         f"{file.path}: OpenAI's and OpenCLIP's state dicts have the same keys but not the same activation; say "
-        "--format=openai, or for OpenCLIP --arch=NAME (such as ViT-B-32)"
+        "--format=openai, or for OpenCLIP --arch=NAME (such as ViT-B-32), to python -m jaxclip.convert"
     )
 
 
@@ -107,7 +111,8 @@ def _open_open_clip(file: TensorFile, arch: str | None) -> Checkpoint:
         values = read_json(config_path)
         config = open_clip.parse_config(config_path, values)
         preprocessing = open_clip.parse_preprocessing(config_path, values, config.vision.image_size)
-        own_tokenizer = bool(values["model_cfg"]["text_cfg"].get("hf_tokenizer_name"))
+        text = section(config_path, values["model_cfg"], "text_cfg")
+        own_tokenizer = bool(text.get("hf_tokenizer_name"))
     else:
         config = open_clip.architecture(arch)
         preprocessing, own_tokenizer = _clip_preprocessing(config), False
@@ -166,8 +171,8 @@ def _huggingface_preprocessing(path: Path, config: ModelConfig) -> Preprocessing
     own, joint = (path.with_name(name) for name in ("preprocessor_config.json", "processor_config.json"))
     if own.is_file():
         source, values = own, read_json(own)
-    elif joint.is_file() and "image_processor" in read_json(joint):
-        source, values = joint, read_json(joint)["image_processor"]
+    elif joint.is_file() and section(joint, read_json(joint), "image_processor"):
+        source, values = joint, section(joint, read_json(joint), "image_processor")
     else:
         _assume(f"{path}: no preprocessor_config.json beside it; CLIP's own preprocessing is taken")
         return _clip_preprocessing(config)

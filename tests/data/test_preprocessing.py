@@ -36,6 +36,12 @@ def levels(pixels: np.ndarray, preprocessing: Preprocessing = CLIP) -> np.ndarra
     return (pixels.astype(np.float64) * preprocessing.std + preprocessing.mean) * 255
 
 
+def _a_photograph() -> Path:
+    if not PHOTOGRAPHS.is_dir():
+        pytest.skip(f"needs {PHOTOGRAPHS}")
+    return min(PHOTOGRAPHS.glob("*.jpg"))
+
+
 @pytest.fixture(scope="module")
 def reference():
     """Pixels [S, S, 3] by transformers' CLIPImageProcessor on Pillow, given the same Pillow image."""
@@ -49,9 +55,7 @@ def reference():
 
 
 def test_equals_transformers_on_photographs(reference):
-    if not PHOTOGRAPHS.is_dir():
-        pytest.skip(f"needs {PHOTOGRAPHS}")
-    paths = sorted(PHOTOGRAPHS.glob("*.jpg"))
+    paths = sorted(_a_photograph().parent.glob("*.jpg"))
     assert len(paths) == 100
     for path in paths:
         image = decode_image(path.read_bytes(), path.name)
@@ -66,10 +70,34 @@ def test_equals_transformers_at_odd_sizes(reference, size):
     np.testing.assert_allclose(preprocess(image, CLIP), reference(image), atol=1e-5)
 
 
-@pytest.mark.parametrize("size", [(1, 700), (700, 2)])
+@pytest.mark.parametrize("size", [(1, 700), (700, 2), (2, 701), (5, 777)])
 def test_equals_transformers_on_hairlines(reference, size):
     image = noise(*size)
-    assert np.abs(levels(preprocess(image, CLIP)) - levels(reference(image))).max() < 3
+    assert np.abs(levels(preprocess(image, CLIP)) - levels(reference(image))).max() < 1.01
+
+
+@pytest.mark.parametrize("kind", ["grey", "CMYK", "palette", "alpha", "rotated", "thin"])
+def test_equals_transformers_from_the_file_on(reference, kind, tmp_path):
+    """A photograph stored in an odd way, read by `transformers.image_utils.load_image` and by us."""
+    image_utils = pytest.importorskip("transformers.image_utils")
+    photograph = Image.open(_a_photograph()).convert("RGB")
+    path = tmp_path / ("photo.jpg" if kind in ("grey", "CMYK", "rotated") else "photo.png")
+    stored = {
+        "grey": lambda: photograph.convert("L"),
+        "CMYK": lambda: photograph.convert("CMYK"),
+        "palette": lambda: photograph.quantize(64),
+        "alpha": lambda: Image.merge("RGBA", (*photograph.split(), photograph.convert("L"))),
+        "rotated": lambda: photograph,
+        "thin": lambda: photograph.crop((100, 0, 101, photograph.height)),
+    }[kind]()
+    path.write_bytes(
+        encoded(stored, Image.registered_extensions()[path.suffix], exif=orientation(6 * (kind == "rotated")))
+    )
+    image = image_utils.load_image(str(path))
+    if kind == "rotated":
+        assert image.size == photograph.size[::-1]
+    ours = preprocess(decode_image(path.read_bytes(), path.name), CLIP)
+    assert np.abs(levels(ours) - levels(reference(image))).max() < 1.01
 
 
 @pytest.mark.parametrize("size", [(1, 60_000), (60_000, 1)])

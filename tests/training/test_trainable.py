@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from jaxclip.model import VARIANTS, init_params
+from jaxclip.model import VARIANTS, ModelConfig, ResNetConfig, TextConfig, init_params
 from jaxclip.training.trainable import (
     TrainableError,
     flatten,
@@ -34,6 +34,13 @@ OMNI_NEGCLIP = (
 def shapes():
     """ViT-B/32's parameters as shapes."""
     return flatten(jax.eval_shape(functools.partial(init_params, VARIANTS["ViT-B/32"]), jax.random.key(0)))
+
+
+@pytest.fixture(scope="module")
+def resnet():
+    """A CLIP with a small modified ResNet, as shapes; its leaves are named as RN50's."""
+    config = ModelConfig(8, ResNetConfig(32, 8, (1, 1, 1, 1), heads=4), TextConfig(8, 16, 8, 1, 1))
+    return flatten(jax.eval_shape(functools.partial(init_params, config), jax.random.key(0)))
 
 
 def count(params):
@@ -76,6 +83,23 @@ def test_a_name_is_a_whole_leaf_or_module(shapes):
     assert matches("text/ln_final/", list(shapes)) == matches("text/ln_final", list(shapes))
     assert all(path.startswith("visual/") for path in matches("visual", list(shapes)))
     assert matches("*", list(shapes)) == list(shapes)
+
+
+@pytest.mark.parametrize("pattern", ["visual", "visual/*", "*", "*/bn1/*"])
+def test_statistics_of_batch_normalisation_are_never_trained(pattern, resnet):
+    trained, frozen = partition(resnet, [pattern])
+    assert "visual/bn1/scale" in trained and "visual/layer1_0/bn1/bias" in trained
+    assert not any(path.endswith(("/mean", "/var")) for path in trained)
+    statistics = [path for path in frozen if path.endswith(("/mean", "/var"))]
+    # Three batch norms in the stem and in each of 4 bottlenecks, one in each of 4 shortcuts; two statistics each.
+    assert len(statistics) == 2 * (3 + 4 * 3 + 4)
+    if pattern == "*":
+        assert set(statistics) == set(frozen)
+
+
+def test_a_statistic_by_its_name_is_an_error(resnet):
+    with pytest.raises(TrainableError, match="'visual/bn1/mean': .* is a statistic of batch normalisation, never"):
+        partition(resnet, ["visual/bn1/mean"])
 
 
 def test_a_pattern_that_matches_nothing_is_an_error_with_near_names(shapes):

@@ -42,6 +42,12 @@ def test_what_a_kill_left_is_cleaned_up_or_restored(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["thing"]
 
 
+def test_a_place_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "file").write_text("dear")
+    with pytest.raises(OSError, match=r"file/thing: cannot be written: Not a directory \(.*file/.thing.partial\)"):
+        write(tmp_path / "file" / "thing", "one")
+
+
 @pytest.mark.parametrize("kind", ["directory", "file"])
 def test_anything_else_is_left_alone(kind, tmp_path):
     other = tmp_path / "other"

@@ -1,5 +1,6 @@
 """Opening foreign checkpoints: which format, which files, and one clear error for each way to be wrong."""
 
+import dataclasses
 import json
 
 import ml_dtypes
@@ -12,7 +13,7 @@ from jaxclip.data.tokenizer import Tokenizer
 from jaxclip.model import VARIANTS, ModelConfig, ResNetConfig, TextConfig, VisionConfig, parameter_shapes
 from jaxclip.weights import Checkpoint, WeightsError, open_checkpoint, write_huggingface, write_open_clip
 from jaxclip.weights.files import TensorFile, read_tensors
-from jaxclip.weights.huggingface import parse_config, parse_preprocessor, preprocessor_values
+from jaxclip.weights.huggingface import config_values, parse_config, parse_preprocessor, preprocessor_values
 from jaxclip.weights.names import openai_rule
 from jaxclip.weights.openai import infer_architecture
 from jaxclip.weights.tensors import LazyTensor
@@ -86,7 +87,10 @@ def test_openai_resnet_is_read_off_the_tensors(tmp_path):
         open_checkpoint(tmp_path / "resnet", format="openai")
 
 
-@pytest.mark.parametrize("config", [VIT, RESNET])
+OPENAI = ("RN50", "RN101", "RN50x4", "RN50x16", "RN50x64", "ViT-B/32", "ViT-B/16", "ViT-L/14", "ViT-L/14@336px")
+
+
+@pytest.mark.parametrize("config", [VIT, RESNET, *(VARIANTS[name] for name in OPENAI)])
 def test_architecture_of_every_size(config):
     tensors = {}
     for path, shape in parameter_shapes(config).items():
@@ -310,6 +314,19 @@ def test_other_huggingface_models_are_refused(case):
     values, message = CONFIGS[case]
     with pytest.raises(WeightsError, match=f"config.json: .*{message}"):
         parse_config("config.json", {"model_type": "clip"} | values)
+
+
+@pytest.mark.parametrize("name", [name for name in VARIANTS if not name.startswith("RN")])
+def test_huggingface_config_of_every_architecture_is_read_back(name, tiny_tokenizer):
+    values = json.loads(json.dumps(config_values(VARIANTS[name], tiny_tokenizer)))
+    values["text_config"]["eos_token_id"] = VARIANTS[name].text.vocabulary_size - 1
+    found = parse_config("config.json", values)
+    # The format keeps the hidden channels of an MLP, not their ratio to the width.
+    for tower in ("vision", "text"):
+        sizes, expected = getattr(found, tower), getattr(VARIANTS[name], tower)
+        assert int(sizes.width * sizes.mlp_ratio) == int(expected.width * expected.mlp_ratio)
+        found = dataclasses.replace(found, **{tower: dataclasses.replace(sizes, mlp_ratio=expected.mlp_ratio)})
+    assert found == VARIANTS[name]
 
 
 def test_defaults_of_huggingface_configs_are_those_of_vit_b_32():

@@ -67,6 +67,19 @@ def test_what_torch_saves(tmp_path):
             np.testing.assert_array_equal(array.astype(np.float64), tensor.detach().double().numpy())
 
 
+def test_what_a_training_run_saves_beside_its_weights_is_passed_over(tmp_path):
+    torch = pytest.importorskip("torch")
+    model = torch.nn.Linear(3, 2)
+    optimizer = torch.optim.AdamW(model.parameters())
+    model(torch.ones(1, 3)).sum().backward()
+    optimizer.step()
+    content = {"epoch": 3, "name": "run", "state_dict": model.state_dict(), "optimizer": optimizer.state_dict()}
+    torch.save(content | {"scaler": {"scale": 65536.0, "growth_interval": 2000}}, tmp_path / "epoch_3.pt")
+    found = read_torch(tmp_path / "epoch_3.pt").tensors
+    assert set(found) == {"weight", "bias"}
+    np.testing.assert_array_equal(np.asarray(found["weight"]), model.weight.detach().numpy())
+
+
 DAMAGED = {
     "beyond the storage": (one_tensor(shape=b"(K\x03K\x03t"), "'weight': shape \\(3, 3\\).*beyond its storage of 6"),
     "offset beyond": (one_tensor(offset=b"K\x01"), "beyond its storage of 6"),

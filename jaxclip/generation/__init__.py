@@ -1,0 +1,1 @@
+"""Captions to training triplets: paraphrases, negations and absences, written by language models or by rules."""
