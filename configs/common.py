@@ -13,6 +13,8 @@ SHARED_TEXT_PARAMETERS = (
     "text/text_projection",
     "logit_scale",
 )
+# What to do about rows and images that cannot be used: "error" or "skip", up to this share.
+BAD_RECORDS = {"on_bad_record": "error", "allow_bad_fraction": 0.01}
 Settings = Mapping[str, Mapping]  # section → its settings
 
 
@@ -93,29 +95,34 @@ def on_triplets(title: str, objectives: Settings, *, roles: Sequence[str]) -> Co
     """
     triplets = {
         "builder": "triplets",
-        "annotations": placeholder(str),  # CSV, TSV or JSONL
-        "images": placeholder(str),  # the folder that its file names are in
+        "annotations": placeholder(str),  # CSV, TSV, JSONL or Parquet
+        "images": placeholder(str),  # the folder, zip or tars that its file names are in
         # Names of columns, where they are not the roles' own (or SemCLIP's: paraphrased, image_number).
         "columns": {role: placeholder(str) for role in ("image", *roles)},
         "split_by": "image",
-        "on_bad_record": "error",
+        **BAD_RECORDS,
     }
+    return on_own_data(title, objectives, "triplets", triplets)
+
+
+def on_own_data(title: str, objectives: Settings, name: str, dataset: Mapping) -> ConfigDict:
+    """A method on a data set with the splits train, validation and test; `model.init` has to be given."""
     return fine_tuning(
-        f"{title} on triplets",
+        f"{title} on {name}",
         objectives,
         init=None,
-        datasets={"triplets": triplets},
-        streams={objective["stream"]: {"dataset": "triplets", "batch_size": 256} for objective in objectives.values()},
+        datasets={name: dataset},
+        streams={objective["stream"]: {"dataset": name, "batch_size": 256} for objective in objectives.values()},
         trainable=("whole_text_layers", *SHARED_TEXT_PARAMETERS),
         optimizer={"learning_rate": 5e-5, "clip_norm": 1.0},
         schedule={"steps": 1000, "warmup_steps": 50},
-        evaluation={"validation": "triplets/validation", "splits": ("triplets/test",), "every": 100},
+        evaluation={"validation": f"{name}/validation", "splits": (f"{name}/test",), "every": 100},
     )
 
 
 def ccneg(**settings) -> dict:
     """CC-Neg; `annotations` and `images` have to be given on the command line."""
-    return {"builder": "ccneg", "annotations": placeholder(str), "images": placeholder(str), **settings}
+    return {"builder": "ccneg", "annotations": placeholder(str), "images": placeholder(str), **BAD_RECORDS, **settings}
 
 
 def coco_absences() -> dict:
@@ -125,4 +132,5 @@ def coco_absences() -> dict:
         "annotations": placeholder(str),
         "images": placeholder(str),
         "absence": True,
+        **BAD_RECORDS,
     }

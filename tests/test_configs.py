@@ -14,7 +14,7 @@ from jaxclip.config import parse
 ROOT = Path(__file__).resolve().parents[1]
 VARIANTS = {
     "clip": ("", "smoke", "triplets"),
-    "semclip": ("", "smoke", "triplets", "paper", "released"),
+    "semclip": ("", "smoke", "triplets", "paper", "released", "sugarcrepe_pp", "captions"),
     "omni_negclip": ("", "smoke", "paper"),
     "conclip": ("", "distractors", "smoke", "paper"),
     "negclip": ("", "smoke", "paper"),

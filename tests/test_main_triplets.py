@@ -65,3 +65,43 @@ def test_semclip_trains_on_photographs(tmp_path):
     assert all(cache.shape[1] == 512 for cache in features)
     trained = [entry.name for entry in (workdir / "checkpoints").iterdir()]
     assert sorted(trained) == ["3", "base"]
+
+
+@pytest.mark.skipif(not SHARED.is_dir(), reason="needs the photographs and captions of shared/data")
+@pytest.mark.parametrize(
+    ("variant", "annotations", "records", "scores"),
+    [
+        ("sugarcrepe_pp", SHARED / "sugarcrepe_pp", 179, {"original_over_negation", "itt", "paraphrase_to_image_r1"}),
+        (
+            "captions",
+            SHARED / "coco_tiny" / "annotations" / "captions_train2017.json",
+            250,
+            {"caption_to_image_r1", "image_to_caption_r1", "paraphrase_to_image_r1"},
+        ),
+    ],
+)
+def test_semclip_trains_on_downloaded_files(tmp_path, variant, annotations, records, scores):
+    """As a user has them: the five JSON files, or COCO's captions file; a small model, so that it is quick."""
+    workdir = tmp_path / "run"
+    arguments = [
+        *(f"--config=configs/semclip.py:{variant}", f"--workdir={workdir}", f"--data_dir={tmp_path / 'tfds'}"),
+        "--config.model.init=random:scenes",
+        f"--config.datasets.{variant}.annotations={annotations}",
+        f"--config.datasets.{variant}.images={SHARED / 'coco_tiny' / 'images'}",
+        # Most of SugarCrepe++ is about photographs that are not among the hundred.
+        f"--config.datasets.{variant}.on_bad_record=skip",
+        f"--config.datasets.{variant}.allow_bad_fraction=1.0",
+        *("--config.streams.train.batch_size=16", "--config.schedule.steps=3", "--config.schedule.warmup_steps=1"),
+    ]
+    result = subprocess.run(
+        [sys.executable, "-m", "jaxclip.main", *arguments],
+        cwd=REPOSITORY,
+        env={**os.environ, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": "", "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"},
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+    index = [np.load(path) for path in (workdir / "cache" / "image_features").glob("*/image_index.npy")]
+    assert sum(map(len, index)) == records
+    found = json.loads((workdir / "report" / "scores.json").read_text())["checkpoints"]["final"][f"{variant}/test"]
+    assert scores <= set(found)

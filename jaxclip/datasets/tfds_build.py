@@ -17,7 +17,7 @@ def prepare_builder(open_builder: Callable[[], tfds.core.DatasetBuilder]) -> tfd
     Returns:
         The builder, ready for `as_data_source`.
     """
-    with _quiet():
+    with quiet():
         builder = open_builder()
         try:
             builder.download_and_prepare()
@@ -30,7 +30,7 @@ def prepare_builder(open_builder: Callable[[], tfds.core.DatasetBuilder]) -> tfd
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Keeps back what TFDS prints beside our own progress bars, warnings about custom settings included."""
     tfds.disable_progress_bar()
     verbosity = logging.get_verbosity()

@@ -31,7 +31,7 @@ from jaxclip.datasets.records.checking import ImageKey, check_images
 from jaxclip.datasets.records.image_files import ImageFiles, open_image_files
 from jaxclip.datasets.records.rows import Annotations, BadRow, Row
 from jaxclip.datasets.records.splitting import Splitting, split_positions
-from jaxclip.datasets.tfds_build import prepare_builder
+from jaxclip.datasets.tfds_build import prepare_builder, quiet
 
 BAD_RECORDS_FILE = "bad_records.jsonl"
 IMAGE_ROWS_FILE = "image_rows.npz"
@@ -175,7 +175,8 @@ def prepare(
     records = prepare_builder(lambda: AnnotatedImages(config=config, data_dir=root, file_format="array_record"))
     with np.load(Path(str(records.data_path)) / IMAGE_ROWS_FILE) as image_rows:
         store_name = str(image_rows["store"])
-    store = ImageStore(config=_StoreConfig(name=store_name), data_dir=root, file_format="array_record")
+    with quiet():
+        store = ImageStore(config=_StoreConfig(name=store_name), data_dir=root, file_format="array_record")
     if not store.is_prepared():
         raise DatasetError(f"{store.data_path}: the images of {records.data_path} are gone; remove both to build anew")
     return records, store
