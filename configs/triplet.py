@@ -19,6 +19,6 @@ def get_config(variant: str = "") -> ConfigDict:
         roles = ("caption", "paraphrase", "negation", "absence", "false_absence")
         return on_triplets("triplet", {"triplet": {**TRIPLET, "choices": CHOICES[:3]}}, roles=roles)
     config = on_scenes("triplet", {"triplet": TRIPLET}, smoke=variant == "smoke")
-    # Trained so, what it learns carries over best to negation words that training never shows (docs/methods.md).
+    # Of the halves the back one carries over better to negation words that training never shows.
     config.trainable = ("back_text_layers(3)", "text/ln_final", "text/text_projection", "logit_scale")
     return config
