@@ -45,21 +45,30 @@ def ranks(queries: np.ndarray, gallery: np.ndarray, query_labels: np.ndarray, ga
     if unmatched.size:
         row = int(unmatched[0])
         raise ValueError(f"query {row} (label {query_labels[row]}) has no match in the gallery of {len(gallery)} items")
+    # With equal labels side by side, a query's matches are a run of columns: no matrix of matches is needed.
+    order = np.argsort(gallery_labels, kind="stable")
+    gallery, gallery_labels = gallery[order], gallery_labels[order]
+    first = np.searchsorted(gallery_labels, query_labels, side="left")
+    last = np.searchsorted(gallery_labels, query_labels, side="right")
     result = np.empty(len(queries), np.int64)
     block = max(1, _ENTRIES_PER_BLOCK // max(1, len(gallery)))
     for start in range(0, len(queries), block):
         rows = slice(start, start + block)
-        scores = queries[rows] @ gallery.T
-        result[rows] = _block_ranks(scores, query_labels[rows, None] == gallery_labels)
+        result[rows] = _block_ranks(queries[rows] @ gallery.T, first[rows], last[rows])
     return result
 
 
-def _block_ranks(scores: np.ndarray, is_match: np.ndarray) -> np.ndarray:
-    """Ranks [q] from similarities [q, G] and matches [q, G]."""
-    best = np.where(is_match & ~np.isnan(scores), scores, -np.inf).max(axis=1, keepdims=True)
-    # "Not clearly behind" rather than ">=": true for a NaN as well.
-    ahead = ~(scores < best - TIE_TOLERANCE) & ~is_match
-    return np.where(np.isneginf(best[:, 0]), NOT_FOUND, 1 + ahead.sum(axis=1))
+def _block_ranks(scores: np.ndarray, first: np.ndarray, last: np.ndarray) -> np.ndarray:
+    """Ranks [q] from similarities [q, G]; the matches of row i are the columns first[i] to last[i] - 1."""
+    columns = first[:, None] + np.arange((last - first).max())
+    is_match = columns < last[:, None]
+    own = np.take_along_axis(scores, np.minimum(columns, scores.shape[1] - 1), axis=1)
+    best = np.where(is_match & ~np.isnan(own), own, -np.inf).max(axis=1, keepdims=True).astype(scores.dtype)
+    # Ahead is what is not clearly behind: a NaN as well.
+    threshold = best - TIE_TOLERANCE
+    ahead = scores.shape[1] - np.count_nonzero(scores < threshold, axis=1)
+    own_ahead = np.count_nonzero(is_match & ~(own < threshold), axis=1)
+    return np.where(np.isneginf(best[:, 0]), NOT_FOUND, 1 + ahead - own_ahead)
 
 
 def recall_at(ranks_of_queries: np.ndarray, k: int) -> np.ndarray:

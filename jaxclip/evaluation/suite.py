@@ -21,6 +21,7 @@ _IMAGE_TO_TEXT = {"caption": (1, 5, 10)}
 _TRUE_OVER_FALSE = {
     "original_over_negation": ("caption", "negation"),
     "paraphrase_over_negation": ("paraphrase", "negation"),
+    "original_over_hard_negative": ("caption", "hard_negative"),
     "absence_accuracy": ("absence", "false_absence"),
     "minimal_absence_accuracy": ("minimal_absence", "minimal_false_absence"),
 }
@@ -37,19 +38,36 @@ def score_split(
 ) -> dict[str, Score]:
     """Every metric that the roles present allow, each with a 95 % bootstrap interval.
 
+    Arguments and errors as for `split_outcomes`; `seed` is that of the bootstrap.
+
+    Returns:
+      Metric name -> score.
+    """
+    outcomes = split_outcomes(embeddings, image_index, zeroshot)
+    if not outcomes:
+        raise ValueError(f"nothing to score: roles {sorted(embeddings)}, no zero-shot set")
+    return {name: bootstrap(values, seed=seed) for name, values in outcomes.items()}
+
+
+def split_outcomes(
+    embeddings: Mapping[str, np.ndarray],
+    image_index: np.ndarray | None = None,
+    zeroshot: Mapping[str, ZeroShotInput] | None = None,
+) -> dict[str, np.ndarray]:
+    """The outcomes behind every metric that the roles present allow.
+
     Args:
       embeddings: `image` [N, D] and, for each text role at hand (see `TEXT_ROLES`), [n, D]; normalised or not. May be
         empty where only `zeroshot` is to be scored.
       image_index: [n] row of each record's image; None where record i shows image i. An image that no record names
         is a distractor in the gallery of text-to-image retrieval, and no query of image-to-text retrieval.
       zeroshot: classification sets by name: they give `zeroshot_NAME`, `zeroshot_NAME_negated`, `zeroshot_NAME_delta`.
-      seed: of the bootstrap.
 
     Returns:
-      Metric name -> score.
+      Metric name -> one outcome a query, record or image, [n]; none where the roles allow no metric.
 
     Raises:
-      ValueError: if a role is unknown, a shape does not fit, or there is nothing to score.
+      ValueError: if a role is unknown or a shape does not fit.
     """
     outcomes: dict[str, np.ndarray] = {}
     if embeddings:
@@ -60,9 +78,7 @@ def score_split(
         outcomes[f"zeroshot_{name}"] = by_kind["accuracy"]
         outcomes[f"zeroshot_{name}_negated"] = by_kind["negated"]
         outcomes[f"zeroshot_{name}_delta"] = by_kind["delta"]
-    if not outcomes:
-        raise ValueError(f"nothing to score: roles {sorted(embeddings)}, no zero-shot set")
-    return {name: bootstrap(values, seed=seed) for name, values in outcomes.items()}
+    return outcomes
 
 
 def similarities(embeddings: Mapping[str, np.ndarray], image_index: np.ndarray | None = None) -> dict[str, np.ndarray]:
