@@ -2,10 +2,12 @@
 
 import logging
 import os
+import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import jax
+from absl import app
 from absl import logging as absl_logging
 from tqdm import tqdm
 
@@ -17,6 +19,21 @@ def quiet_libraries() -> None:
     for name in ("jax", "orbax", "grain", "etils"):
         logging.getLogger(name).setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", category=DeprecationWarning)
+
+
+def read_flags(arguments: Sequence[str]) -> list[str]:
+    """Parses the command line; what is wrong with it or with the config file is one line, not a traceback."""
+    try:
+        return app.parse_flags_with_usage(arguments)
+    except (AttributeError, KeyError) as error:
+        # ml_collections names the unknown key and its near match, wrapped in one or two exceptions.
+        while error.args and isinstance(error.args[0], Exception):
+            error = error.args[0]
+        reason = f"config has no key {' '.join(str(error.args[0]).split())}"
+    except ValueError as error:  # raised by the config file, e.g. for an unknown variant
+        reason = str(error)
+    print(f"Error: {reason}", file=sys.stderr)
+    sys.exit(2)
 
 
 def say(line: str = "") -> None:
