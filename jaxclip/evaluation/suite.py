@@ -9,7 +9,7 @@ import numpy as np
 
 from jaxclip.data.schema import TEXT_ROLES
 from jaxclip.evaluation.negation import image_text_text, text_only_test, true_over_false
-from jaxclip.evaluation.retrieval import ranks, recall_at
+from jaxclip.evaluation.retrieval import ranks, ranks_both_ways, recall_at
 from jaxclip.evaluation.scores import Score, bootstrap
 from jaxclip.evaluation.similarity import cosine
 from jaxclip.evaluation.zeroshot import ZeroShotInput, zeroshot_outcomes
@@ -109,16 +109,16 @@ def scores_document(by_checkpoint: Mapping[str, Mapping[str, Mapping[str, Score]
 
 def _retrieval_outcomes(embeddings: Mapping[str, np.ndarray], image_index: np.ndarray) -> dict[str, np.ndarray]:
     images = np.asarray(embeddings["image"])
-    every_image, shown_images = np.arange(len(images)), np.unique(image_index)
     outcomes = {}
     for role, recalls in _TEXT_TO_IMAGE.items():
-        if role in embeddings:
-            found = ranks(embeddings[role], images, image_index, every_image)
-            outcomes |= {f"{role}_to_image_r{k}": recall_at(found, k) for k in recalls}
-    for role, recalls in _IMAGE_TO_TEXT.items():
-        if role in embeddings:
-            found = ranks(images[shown_images], embeddings[role], shown_images, image_index)
-            outcomes |= {f"image_to_{role}_r{k}": recall_at(found, k) for k in recalls}
+        if role not in embeddings:
+            continue
+        if role in _IMAGE_TO_TEXT:
+            found, found_by_image = ranks_both_ways(embeddings[role], images, image_index)
+            outcomes |= {f"image_to_{role}_r{k}": recall_at(found_by_image, k) for k in _IMAGE_TO_TEXT[role]}
+        else:
+            found = ranks(embeddings[role], images, image_index, np.arange(len(images)))
+        outcomes |= {f"{role}_to_image_r{k}": recall_at(found, k) for k in recalls}
     return outcomes
 
 

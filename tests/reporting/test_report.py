@@ -121,7 +121,8 @@ def test_failures_layers_and_what_is_missing(tmp_path, arguments):
     }
     missing = {"ccneg": "/x/y.pt: no such file. Ask & get"}
     page = Page(write_report(tmp_path, **arguments, failures=[failure], missing=missing).read_text())
-    for shown in ("a <dog>", "0.123", "0.250", "not found: /x/y.pt: no such file. Ask & get", "layer by layer, on test"):
+    reason = "not found: /x/y.pt: no such file. Ask & get"
+    for shown in ("a <dog>", "0.123", "0.250", reason, "layer by layer, on test"):
         assert shown in page.text
     assert "Not measured" in (tmp_path / "report.md").read_text()
     assert PIL.Image.open(tmp_path / "layers_1.png").size[0] > 100
