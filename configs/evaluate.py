@@ -73,12 +73,15 @@ def scenes() -> tuple[dict, dict]:
 
 def photographs() -> tuple[dict, dict]:
     """Captions in COCO's format and what SugarCrepe++ has on the same photographs."""
-    given = {"annotations": placeholder(str), "images": placeholder(str)}
+
+    def given() -> dict:
+        return {"annotations": placeholder(str), "images": placeholder(str)}
+
     skip = {"on_bad_record": "skip", "allow_bad_fraction": 1.0}
     datasets = {
         # All rows in one split; none is kept back for validation or test.
-        "coco": {"builder": "coco_captions", "validation": 0.0, "test": 0.0, **given},
-        "sugarcrepe_pp": {"builder": "sugarcrepe_pp", **given, **skip},
+        "coco": {"builder": "coco_captions", "validation": 0.0, "test": 0.0, **given()},
+        "sugarcrepe_pp": {"builder": "sugarcrepe_pp", **given(), **skip},
     }
     benchmarks = {
         "captions": benchmark("coco/train"),

@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Callable, Sequence
 
 import jax
-from absl import app
+from absl import flags
 from absl import logging as absl_logging
 from tqdm import tqdm
 
@@ -24,14 +24,15 @@ def quiet_libraries() -> None:
 def read_flags(arguments: Sequence[str]) -> list[str]:
     """Parses the command line; what is wrong with it or with the config file is one line, not a traceback."""
     try:
-        return app.parse_flags_with_usage(arguments)
+        return flags.FLAGS(list(arguments))
+    except flags.Error as error:
+        # An error of the config file itself, such as an unknown variant, comes as a traceback; its last line says it.
+        reason = str(error).strip().splitlines()[-1].removeprefix("ValueError: ")
     except (AttributeError, KeyError) as error:
         # ml_collections names the unknown key and its near match, wrapped in one or two exceptions.
         while error.args and isinstance(error.args[0], Exception):
             error = error.args[0]
         reason = f"config has no key {' '.join(str(error.args[0]).split())}"
-    except ValueError as error:  # raised by the config file, e.g. for an unknown variant
-        reason = str(error)
     print(f"Error: {reason}", file=sys.stderr)
     sys.exit(2)
 

@@ -62,6 +62,12 @@ def test_the_benchmarks_are_a_config(variant):
         assert set(dataset.settings) <= set(BUILDERS[dataset.builder].settings)
 
 
+def test_the_paths_of_photographs_are_given_one_by_one():
+    config = importlib.import_module("configs.evaluate").get_config("photographs")
+    config.datasets.coco.images = "here"
+    assert config.datasets.sugarcrepe_pp.images is None
+
+
 @pytest.mark.parametrize("name", VARIANTS)
 def test_an_unknown_variant_is_refused(name):
     with pytest.raises(ValueError, match=f"configs/{name}.py: unknown variant 'papre'; known: smoke|distractors"):
