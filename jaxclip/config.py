@@ -5,7 +5,7 @@ models. An unknown key, a wrong type or a value out of range is one error that n
 """
 
 import difflib
-from typing import Literal
+from typing import Literal, TypeVar
 
 import ml_collections
 import pydantic
@@ -176,6 +176,55 @@ class Config(_Section):
         return self
 
 
+class BenchmarkSettings(_Section):
+    """What is scored together and shown as one table.
+
+    `splits` are written `DATASET/SPLIT`; with several, each is scored by itself, and their mean as the benchmark.
+    `get` says where the data comes from, for those who do not have it. `similarities` puts the histograms, the searches
+    and the failures of the report on it. `layers` compares the text tower's states of captions and negations, layer by
+    layer, on that many pairs.
+    """
+
+    splits: tuple[str, ...] = Field(min_length=1)
+    get: str = ""
+    similarities: bool = False
+    layers: int = Field(default=0, ge=0)
+
+
+class EvaluateConfig(_Section):
+    """What `jaxclip.evaluate` measures.
+
+    In the data sets' settings, `{root}` stands for `root`. `preprocessing` is each checkpoint's own, or that of
+    SemCLIP's released code.
+    """
+
+    seed: int = Field(default=0, ge=0)
+    title: str
+    root: str = "."
+    datasets: dict[str, DatasetSettings]
+    benchmarks: dict[str, BenchmarkSettings]
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    preprocessing: Literal["checkpoint", "semclip_released"] = "checkpoint"
+    batch_size: int = Field(default=256, gt=0)
+    mesh: MeshSettings = MeshSettings()
+
+    @pydantic.model_validator(mode="after")
+    def _references(self):
+        for name, benchmark in self.benchmarks.items():
+            for split in benchmark.splits:
+                _dataset_of(split, self.datasets, f"benchmarks.{name}.splits")
+        if not self.benchmarks:
+            raise ValueError("benchmarks: found none, expected at least one")
+        return self
+
+
+def _dataset_of(split: str, datasets: dict, where: str) -> None:
+    dataset, slash, _ = split.partition("/")
+    if not slash:
+        raise ValueError(f"{where}: found {split!r}, expected DATASET/SPLIT, e.g. 'scenes/test'")
+    _known(dataset, datasets, f"{where}: the data set of {split!r}")
+
+
 def _near(key: str, known) -> str:
     near = difflib.get_close_matches(key, list(known), n=2, cutoff=0.5)
     return f"did you mean {' or '.join(map(repr, near))}?" if near else f"known: {', '.join(map(str, known))}"
@@ -186,9 +235,12 @@ def _known(name: str, table: dict, where: str) -> None:
         raise ValueError(f"{where}: {name!r} is not defined; {_near(name, table)}")
 
 
-def _fields_at(path: tuple) -> list[str]:
+_Parsed = TypeVar("_Parsed", bound=_Section)
+
+
+def _fields_at(schema: type[pydantic.BaseModel], path: tuple) -> list[str]:
     """The keys that the schema knows at a path such as ("optimizer",) or ("streams", "train")."""
-    section = Config
+    section = schema
     for key in path:
         if isinstance(section, type) and issubclass(section, pydantic.BaseModel):
             section = section.model_fields[key].annotation
@@ -197,22 +249,26 @@ def _fields_at(path: tuple) -> list[str]:
     return list(section.model_fields)
 
 
-def parse(config: ml_collections.ConfigDict | dict) -> Config:
+def parse(config: ml_collections.ConfigDict | dict, schema: type[_Parsed] = Config) -> _Parsed:
     """Checks a config and freezes it.
+
+    Args:
+      config: as a config file returns it.
+      schema: `Config` of a training run, or `EvaluateConfig`.
 
     Raises:
       ConfigError: one line a problem: the key, what was found, what was expected, near matches of an unknown key.
     """
     values = config.to_dict() if isinstance(config, ml_collections.ConfigDict) else config
     try:
-        return Config.model_validate(values)
+        return schema.model_validate(values)
     except pydantic.ValidationError as error:
         problems = []
         for problem in error.errors():
             where = ".".join(("config", *map(str, problem["loc"])))
             if problem["type"] == "extra_forbidden":
                 *path, key = problem["loc"]
-                problems.append(f"{where}: unknown key; {_near(key, _fields_at(tuple(path)))}")
+                problems.append(f"{where}: unknown key; {_near(key, _fields_at(schema, tuple(path)))}")
             elif problem["type"] == "missing":
                 problems.append(f"{where}: missing")
             else:

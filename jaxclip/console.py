@@ -5,9 +5,10 @@ import logging
 import os
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import jax
+from absl import flags
 from absl import logging as absl_logging
 from tqdm import tqdm
 
@@ -19,6 +20,22 @@ def quiet_libraries() -> None:
     for name in ("jax", "orbax", "grain", "etils"):
         logging.getLogger(name).setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", category=DeprecationWarning)
+
+
+def read_flags(arguments: Sequence[str]) -> list[str]:
+    """Parses the command line; what is wrong with it or with the config file is one line, not a traceback."""
+    try:
+        return flags.FLAGS(list(arguments))
+    except flags.Error as error:
+        # An error of the config file itself, such as an unknown variant, comes as a traceback; its last line says it.
+        reason = str(error).strip().splitlines()[-1].removeprefix("ValueError: ")
+    except (AttributeError, KeyError) as error:
+        # ml_collections names the unknown key and its near match, wrapped in one or two exceptions.
+        while error.args and isinstance(error.args[0], Exception):
+            error = error.args[0]
+        reason = f"config has no key {' '.join(str(error.args[0]).split())}"
+    print(f"Error: {reason}", file=sys.stderr)
+    sys.exit(2)
 
 
 def say(line: str = "") -> None:

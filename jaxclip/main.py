@@ -23,7 +23,7 @@ from ml_collections import ConfigDict, config_flags
 
 from jaxclip import console
 from jaxclip.config import Config, ConfigError, parse
-from jaxclip.console import say
+from jaxclip.console import read_flags, say
 from jaxclip.data.preprocessing import ImageError
 from jaxclip.datasets import DatasetError
 from jaxclip.prepare import images_to_cache, prepare
@@ -122,21 +122,6 @@ def execute(config: Config, workdir: Path, data_dir: Path, preemption: Preemptio
     say(f"\nReport:      {workdir / 'report' / 'report.html'}\nCheckpoints: {workdir / 'checkpoints'}")
     say(f"{summary['minutes, from command to report']} minutes")
     return document
-
-
-def read_flags(arguments: Sequence[str]) -> list[str]:
-    """Parses the command line; what is wrong with it or with the config file is one line, not a traceback."""
-    try:
-        return app.parse_flags_with_usage(arguments)
-    except (AttributeError, KeyError) as error:
-        # ml_collections names the unknown key and its near match, wrapped in one or two exceptions.
-        while error.args and isinstance(error.args[0], Exception):
-            error = error.args[0]
-        reason = f"config has no key {' '.join(str(error.args[0]).split())}"
-    except ValueError as error:  # raised by the config file, e.g. for an unknown variant
-        reason = str(error)
-    print(f"Error: {reason}", file=sys.stderr)
-    sys.exit(2)
 
 
 def main(arguments: Sequence[str]) -> None:

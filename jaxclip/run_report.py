@@ -10,6 +10,7 @@ from pathlib import Path
 
 import jax
 import numpy as np
+import pydantic
 
 from jaxclip.config import Config
 from jaxclip.data.preprocessing import decode_image
@@ -81,10 +82,10 @@ def gallery(split, by_checkpoint: Mapping[str, Scored], seed: int) -> list[dict]
     ]
 
 
-def provenance(config: Config) -> dict:
-    """How to make the run again: command, versions, machine, the whole config."""
+def provenance(config: pydantic.BaseModel, module: str = "jaxclip.main") -> dict:
+    """How to make the run again: command (of this module), versions, machine, the whole config."""
     return {
-        "command": shlex.join(["python", "-m", "jaxclip.main", *sys.argv[1:]]),
+        "command": shlex.join(["python", "-m", module, *sys.argv[1:]]),
         "versions": {
             "python": platform.python_version(),
             **{library: importlib.metadata.version(library) for library in LIBRARIES if _installed(library)},

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from jaxclip import objectives
-from jaxclip.config import parse
+from jaxclip.config import EvaluateConfig, parse
+from jaxclip.datasets import BUILDERS
 
 ROOT = Path(__file__).resolve().parents[1]
 VARIANTS = {
@@ -42,7 +43,7 @@ def get_config(name, variant=""):
 
 
 def test_every_config_file_is_listed():
-    assert {path.stem for path in (ROOT / "configs").glob("*.py")} == {*VARIANTS, "common"}
+    assert {path.stem for path in (ROOT / "configs").glob("*.py")} == {*VARIANTS, "common", "evaluate"}
 
 
 @pytest.mark.parametrize(("name", "variant"), [(name, variant) for name in VARIANTS for variant in VARIANTS[name]])
@@ -50,6 +51,21 @@ def test_it_is_a_config(name, variant):
     config = get_config(name, variant)
     for settings in config.objectives.values():
         objectives.build(settings.objective, **settings.settings)
+
+
+@pytest.mark.parametrize("variant", ["", "scenes", "photographs", "released"])
+def test_the_benchmarks_are_a_config(variant):
+    config = parse(importlib.import_module("configs.evaluate").get_config(variant), EvaluateConfig)
+    used = {split.partition("/")[0] for benchmark in config.benchmarks.values() for split in benchmark.splits}
+    assert used == set(config.datasets)
+    for dataset in config.datasets.values():
+        assert set(dataset.settings) <= set(BUILDERS[dataset.builder].settings)
+
+
+def test_the_paths_of_photographs_are_given_one_by_one():
+    config = importlib.import_module("configs.evaluate").get_config("photographs")
+    config.datasets.coco.images = "here"
+    assert config.datasets.sugarcrepe_pp.images is None
 
 
 @pytest.mark.parametrize("name", VARIANTS)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import tensorflow_datasets as tfds
 
-from jaxclip.datasets.errors import DatasetError
+from jaxclip.datasets.errors import DatasetError, MissingDataError
 from jaxclip.datasets.splits import Split, TfdsRecords, ZeroShotSet, check_split, tfds_fingerprint
 
 SETS = ("cifar10", "cifar100", "food101", "oxford_flowers102", "oxford_iiit_pet", "imagenet2012")
@@ -43,13 +43,14 @@ def open_zeroshot(name: str, split: str, data_dir: Path, *, dataset: str, class_
 
     Raises:
         FileNotFoundError: no such file of names.
-        DatasetError: an unknown set, a set that isn't prepared, an unknown split, or a wrong number of names.
+        MissingDataError: a set that isn't prepared.
+        DatasetError: an unknown set, an unknown split, or a wrong number of names.
     """
     if dataset not in SETS:
         raise DatasetError(f"{name}: unknown zero-shot set {dataset!r}; known: {', '.join(SETS)}")
     builder = tfds.builder(dataset, data_dir=str(data_dir), file_format="array_record")
     if not builder.is_prepared():
-        raise DatasetError(
+        raise MissingDataError(
             f"{name}: not found in {builder.data_path}; in an environment with TensorFlow run: "
             f"tfds build {dataset} --data_dir={data_dir} --file_format=array_record"
         )

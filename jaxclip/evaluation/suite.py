@@ -9,7 +9,7 @@ import numpy as np
 
 from jaxclip.data.schema import TEXT_ROLES
 from jaxclip.evaluation.negation import image_text_text, text_only_test, true_over_false
-from jaxclip.evaluation.retrieval import ranks, recall_at
+from jaxclip.evaluation.retrieval import ranks, ranks_both_ways, recall_at
 from jaxclip.evaluation.scores import Score, bootstrap
 from jaxclip.evaluation.similarity import cosine
 from jaxclip.evaluation.zeroshot import ZeroShotInput, zeroshot_outcomes
@@ -21,6 +21,7 @@ _IMAGE_TO_TEXT = {"caption": (1, 5, 10)}
 _TRUE_OVER_FALSE = {
     "original_over_negation": ("caption", "negation"),
     "paraphrase_over_negation": ("paraphrase", "negation"),
+    "original_over_hard_negative": ("caption", "hard_negative"),
     "absence_accuracy": ("absence", "false_absence"),
     "minimal_absence_accuracy": ("minimal_absence", "minimal_false_absence"),
 }
@@ -37,19 +38,36 @@ def score_split(
 ) -> dict[str, Score]:
     """Every metric that the roles present allow, each with a 95 % bootstrap interval.
 
+    Arguments and errors as for `split_outcomes`; `seed` is that of the bootstrap.
+
+    Returns:
+      Metric name -> score.
+    """
+    outcomes = split_outcomes(embeddings, image_index, zeroshot)
+    if not outcomes:
+        raise ValueError(f"nothing to score: roles {sorted(embeddings)}, no zero-shot set")
+    return {name: bootstrap(values, seed=seed) for name, values in outcomes.items()}
+
+
+def split_outcomes(
+    embeddings: Mapping[str, np.ndarray],
+    image_index: np.ndarray | None = None,
+    zeroshot: Mapping[str, ZeroShotInput] | None = None,
+) -> dict[str, np.ndarray]:
+    """The outcomes behind every metric that the roles present allow.
+
     Args:
       embeddings: `image` [N, D] and, for each text role at hand (see `TEXT_ROLES`), [n, D]; normalised or not. May be
         empty where only `zeroshot` is to be scored.
       image_index: [n] row of each record's image; None where record i shows image i. An image that no record names
         is a distractor in the gallery of text-to-image retrieval, and no query of image-to-text retrieval.
       zeroshot: classification sets by name: they give `zeroshot_NAME`, `zeroshot_NAME_negated`, `zeroshot_NAME_delta`.
-      seed: of the bootstrap.
 
     Returns:
-      Metric name -> score.
+      Metric name -> one outcome a query, record or image, [n]; none where the roles allow no metric.
 
     Raises:
-      ValueError: if a role is unknown, a shape does not fit, or there is nothing to score.
+      ValueError: if a role is unknown or a shape does not fit.
     """
     outcomes: dict[str, np.ndarray] = {}
     if embeddings:
@@ -60,9 +78,7 @@ def score_split(
         outcomes[f"zeroshot_{name}"] = by_kind["accuracy"]
         outcomes[f"zeroshot_{name}_negated"] = by_kind["negated"]
         outcomes[f"zeroshot_{name}_delta"] = by_kind["delta"]
-    if not outcomes:
-        raise ValueError(f"nothing to score: roles {sorted(embeddings)}, no zero-shot set")
-    return {name: bootstrap(values, seed=seed) for name, values in outcomes.items()}
+    return outcomes
 
 
 def similarities(embeddings: Mapping[str, np.ndarray], image_index: np.ndarray | None = None) -> dict[str, np.ndarray]:
@@ -93,16 +109,16 @@ def scores_document(by_checkpoint: Mapping[str, Mapping[str, Mapping[str, Score]
 
 def _retrieval_outcomes(embeddings: Mapping[str, np.ndarray], image_index: np.ndarray) -> dict[str, np.ndarray]:
     images = np.asarray(embeddings["image"])
-    every_image, shown_images = np.arange(len(images)), np.unique(image_index)
     outcomes = {}
     for role, recalls in _TEXT_TO_IMAGE.items():
-        if role in embeddings:
-            found = ranks(embeddings[role], images, image_index, every_image)
-            outcomes |= {f"{role}_to_image_r{k}": recall_at(found, k) for k in recalls}
-    for role, recalls in _IMAGE_TO_TEXT.items():
-        if role in embeddings:
-            found = ranks(images[shown_images], embeddings[role], shown_images, image_index)
-            outcomes |= {f"image_to_{role}_r{k}": recall_at(found, k) for k in recalls}
+        if role not in embeddings:
+            continue
+        if role in _IMAGE_TO_TEXT:
+            found, found_by_image = ranks_both_ways(embeddings[role], images, image_index)
+            outcomes |= {f"image_to_{role}_r{k}": recall_at(found_by_image, k) for k in _IMAGE_TO_TEXT[role]}
+        else:
+            found = ranks(embeddings[role], images, image_index, np.arange(len(images)))
+        outcomes |= {f"{role}_to_image_r{k}": recall_at(found, k) for k in recalls}
     return outcomes
 
 

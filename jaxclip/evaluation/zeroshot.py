@@ -6,6 +6,7 @@ negation picks the same class with both.
 Shapes: n images, C classes, D embedding.
 """
 
+from importlib import resources
 from typing import NamedTuple
 
 import numpy as np
@@ -31,6 +32,23 @@ class ZeroShotInput(NamedTuple):
     negated_prompts: np.ndarray
 
 
+def imagenet_templates() -> list[str]:
+    """The 80 prompts that CLIP's authors published for ImageNet (Radford et al. 2021), with {} for the class."""
+    return (resources.files("jaxclip") / "evaluation" / "imagenet_templates.txt").read_text("utf-8").splitlines()
+
+
+def ensemble(prompts: np.ndarray) -> np.ndarray:
+    """One embedding a class from several templates: the mean of their unit embeddings: [C, D] from [T, C, D]."""
+    return unit(np.mean([unit(template) for template in prompts], axis=0))
+
+
+def zeroshot_accuracy(image: np.ndarray, labels: np.ndarray, prompts: np.ndarray) -> np.ndarray:
+    """Whether the prompts pick the label, a tie or NaN being wrong: [n] bool; arguments as for `zeroshot_outcomes`."""
+    labels = np.asarray(labels)
+    _check(np.shape(image), labels, np.shape(prompts), np.shape(prompts))
+    return _margins(image, labels, prompts) > TIE_TOLERANCE
+
+
 def zeroshot_outcomes(
     image: np.ndarray, labels: np.ndarray, prompts: np.ndarray, negated_prompts: np.ndarray
 ) -> dict[str, np.ndarray]:
@@ -52,7 +70,7 @@ def zeroshot_outcomes(
     """
     labels = np.asarray(labels)
     _check(np.shape(image), labels, np.shape(prompts), np.shape(negated_prompts))
-    accuracy = _margins(image, labels, prompts) > TIE_TOLERANCE
+    accuracy = zeroshot_accuracy(image, labels, prompts)
     negated = ~(_margins(image, labels, negated_prompts) < -TIE_TOLERANCE)
     return {"accuracy": accuracy, "negated": negated, "delta": accuracy.astype(np.float64) - negated}
 

@@ -29,6 +29,11 @@ METRICS = {
     "paraphrase_over_negation": Metric(
         "Paraphrase over negation", "Negation", "the image is closer to the paraphrase than to the caption's negation"
     ),
+    "original_over_hard_negative": Metric(
+        "Caption over hard negative",
+        "Negation",
+        "the image is closer to its caption than to a false sentence that has no negation word",
+    ),
     "itt": Metric("Image to texts (ITT)", "Negation", _ITT.format("the negation")),
     "tot": Metric("Texts only (TOT)", "Negation", _TOT.format("the negation")),
     "itt_hard": Metric(
@@ -37,7 +42,16 @@ METRICS = {
     "tot_hard": Metric(
         "Texts only, no negation word", "Negation", _TOT.format("a false sentence that has no negation word")
     ),
+    "scaled_negation": Metric(
+        "Scaled negation", "Negation", "2 (a − ½), at least 0, of the share a of captions over negations: chance is 0"
+    ),
+    "semclip_combined": Metric(
+        "SemCLIP's combined score", "Negation", "mean of caption R@1, paraphrase R@1 and scaled negation"
+    ),
     "mcq_accuracy": Metric("Multiple choice", "Negation", "of four sentences, the image is closest to the true one"),
+    "box_accuracy": Metric(
+        "Phrase to box", "Negation", "of two boxes in an image, a phrase with a negation is closest to the one it means"
+    ),
     "absence_accuracy": Metric(
         "True over false absence",
         "Absence",
@@ -49,9 +63,12 @@ METRICS = {
     "absence_to_image_r1": _recall(
         "Absence → image", "search with a sentence that says what is missing", "the right image", 1, "Absence"
     ),
-    "negated_retrieval_r1": _recall(
-        "Negated query → image", "search with a negated query", "the right image", 1, "Absence"
-    ),
+    **{
+        f"negated_retrieval_r{k}": _recall(
+            "Negated query → image", "search with a negated query", "the right image", k, "Absence"
+        )
+        for k in (1, 5)
+    },
     **{
         f"caption_to_image_r{k}": _recall("Caption → image", "search with the caption", "the right image", k)
         for k in (1, 5, 10)
@@ -67,6 +84,7 @@ METRICS = {
 }
 
 _ZEROSHOT = "zeroshot_"
+_MCQ_TEMPLATE = "mcq_accuracy_"
 
 
 def describe(name: str) -> Metric:
@@ -77,6 +95,11 @@ def describe(name: str) -> Metric:
     """
     if name in METRICS:
         return METRICS[name]
+    if name.startswith(_MCQ_TEMPLATE):
+        template = name.removeprefix(_MCQ_TEMPLATE)
+        return Metric(
+            f"Multiple choice, {template}", "Negation", f"the same where the answer is of the kind “{template}”"
+        )
     if not name.startswith(_ZEROSHOT):
         return Metric(name, "Other", "")
     dataset = name.removeprefix(_ZEROSHOT)
@@ -86,11 +109,16 @@ def describe(name: str) -> Metric:
     if name.endswith("_delta"):
         label = f"{dataset.removesuffix('_delta')}, difference"
         return Metric(label, "Zero-shot", "plain minus negated: high when the model heeds the “not”")
+    if name.endswith("_ensemble"):
+        label = f"{dataset.removesuffix('_ensemble')}, published templates"
+        return Metric(label, "Zero-shot", "the mean of a class's prompts picks the right class")
     return Metric(f"{dataset}, plain prompts", "Zero-shot", "“a photo of a …” picks the right class")
 
 
-def position(name: str) -> int:
+def position(name: str) -> float:
     """Sort key that brings metrics into the order of `METRICS`, then zero-shot, then the unknown ones."""
     if name in METRICS:
         return list(METRICS).index(name)
+    if name.startswith(_MCQ_TEMPLATE):
+        return list(METRICS).index("mcq_accuracy") + 0.5  # below the total
     return len(METRICS) + (not name.startswith(_ZEROSHOT))

@@ -149,6 +149,32 @@ def score_dots(table: Table) -> matplotlib.figure.Figure:
     return figure
 
 
+def layer_curves(layers: Mapping[str, Mapping[str, Sequence[Mapping]]]) -> matplotlib.figure.Figure:
+    """How close captions and other texts are inside the text tower: a panel a role, a curve a checkpoint.
+
+    Args:
+      layers: checkpoint -> role -> a score (`value`, `low`, `high`) for each state, the first before the first layer.
+    """
+    roles = list(dict.fromkeys(role for found in layers.values() for role in found))
+    with matplotlib.rc_context(STYLE):
+        figure = matplotlib.figure.Figure(figsize=(8, 3.2), layout="constrained")
+        axes = figure.subplots(1, len(roles), sharey=True, squeeze=False)[0]
+        for axis, role in zip(axes, roles, strict=True):
+            for number, (checkpoint, found) in enumerate(layers.items()):
+                marker, colour = _MARKERS[number % len(_MARKERS)]
+                scores = found.get(role, [])
+                value, low, high = ([score[key] for score in scores] for key in ("value", "low", "high"))
+                axis.plot(value, color=colour, marker=marker, markersize=4, label=checkpoint)
+                axis.fill_between(range(len(scores)), low, high, color=colour, alpha=0.15)
+            axis.set_title(f"caption and {role}")
+            axis.set_xlabel("text layer")
+            axis.xaxis.set_major_locator(matplotlib.ticker.MaxNLocator(integer=True))
+        axes[0].set_ylabel("mean cosine")
+        handles, labels = axes[0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower center", ncols=_LEGEND_COLUMNS)
+    return figure
+
+
 def _row_heights(table: Table) -> list[float]:
     """Vertical position of each row; a new group leaves room for its heading."""
     heights, height, group = [], -1.0, None

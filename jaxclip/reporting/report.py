@@ -11,10 +11,11 @@ from collections.abc import Mapping, Sequence
 import jinja2
 
 from jaxclip.reporting import plots
+from jaxclip.reporting.exports import scores_csv, scores_latex
 from jaxclip.reporting.files import write_atomically
 from jaxclip.reporting.markdown import escape
 from jaxclip.reporting.metrics import Metric
-from jaxclip.reporting.scorecard import LEGEND, MISSING, Cell, Table, scorecard_markdown, scorecard_tables
+from jaxclip.reporting.scorecard import MISSING, Cell, Table, legend, scorecard_markdown, scorecard_tables
 
 # The page opens with the first four of these that the first split has.
 _HEADLINES = (
@@ -54,16 +55,19 @@ def write_report(
     gallery: Sequence[Mapping],
     provenance: Mapping[str, object],
     baseline: str = "base",
+    failures: Sequence[Mapping] = (),
+    missing: Mapping[str, str] | None = None,
 ) -> pathlib.Path:
-    """Writes `report.html`, `report.md`, `scores.json` and the figures; each file whole or not at all.
+    """Writes `report.html`, `report.md`, `scores.json`, `scores.csv`, `scores.tex` and the figures, each file whole.
 
-    All text is escaped, so captions may come from anywhere. An empty `histograms`, `metrics_rows` or `gallery` leaves
-    its section out.
+    All text is escaped, so captions may come from anywhere. An empty `histograms`, `metrics_rows`, `gallery`,
+    `failures` or `missing` leaves its section out; so does a document without `layers`.
 
     Args:
       directory: made where it is missing; files of an earlier report are replaced.
       title: of the page.
-      document: the content of scores.json.
+      document: the content of scores.json, see `scorecard.scorecard_tables`; a layer analysis is under `layers`,
+        checkpoint -> split -> role -> a score a layer.
       summary: headline facts by name, such as the device and the run time; numbers are formatted here.
       histograms: checkpoint -> text role -> cosines [n] of image and text, see `plots.similarity_histograms`.
       metrics_rows: lines of metrics.jsonl, see `plots.training_curves`.
@@ -73,6 +77,9 @@ def write_report(
         image. Images are shown at 96 pixels and stored as they are: pass thumbnails.
       provenance: how to remake the run: text, or anything that JSON can hold, by name.
       baseline: checkpoint that the others are compared with.
+      failures: records that the last checkpoint gets wrong, each `{"image": PNG or JPEG bytes, "texts": [(role, text)],
+        "checkpoints": {NAME: [cosine of the image with each text]}}`.
+      missing: benchmark -> why it could not be measured and how to get its data.
 
     Returns:
       The path of `report.html`.
@@ -85,7 +92,8 @@ def write_report(
     tables = scorecard_tables(document, baseline)
     score_figures = [_score_figure(number, table) for number, table in enumerate(tables, start=1)]
     similarity, curves = _similarity_figure(histograms), _curves_figure(metrics_rows)
-    files = {figure.name: figure.content for figure in (*score_figures, similarity, curves) if figure}
+    layers = _layer_figures(document.get("layers", {}))
+    files = {figure.name: figure.content for figure in (*score_figures, similarity, curves, *layers) if figure}
     files |= {_image_name(result["image"]): result["image"] for result in _results(gallery)}
     page = {
         "title": title,
@@ -94,10 +102,16 @@ def write_report(
         "summary": {name: _fact(value) for name, value in summary.items()},
         "similarity": similarity,
         "curves": curves,
+        "layers": layers,
         "gallery": gallery,
+        "failures": failures,
+        "missing": missing or {},
+        "legend": legend(document),
         "provenance": {name: _detail(value) for name, value in provenance.items()},
     }
     files["scores.json"] = (json.dumps(document, indent=2, allow_nan=False) + "\n").encode()
+    files["scores.csv"] = scores_csv(document).encode()
+    files["scores.tex"] = scores_latex(document, baseline).encode()
     files["report.md"] = _markdown(page, scorecard_markdown(document, baseline)).encode()
     files["report.html"] = _html(page).encode()
     directory.mkdir(parents=True, exist_ok=True)
@@ -123,6 +137,16 @@ def _curves_figure(metrics_rows: Sequence[Mapping[str, object]]) -> Figure | Non
     if not metrics_rows:
         return None
     return Figure("training.png", "Training curves", plots.png(plots.training_curves(metrics_rows)))
+
+
+def _layer_figures(layers: Mapping[str, Mapping[str, Mapping]]) -> list[Figure]:
+    """One figure a split."""
+    figures = []
+    for number, split in enumerate(dict.fromkeys(split for splits in layers.values() for split in splits), start=1):
+        found = {checkpoint: splits[split] for checkpoint, splits in layers.items() if split in splits}
+        caption = f"Captions and their negations, layer by layer, on {split}"
+        figures.append(Figure(f"layers_{number}.png", caption, plots.png(plots.layer_curves(found))))
+    return figures
 
 
 def _headlines(tables: Sequence[Table], baseline: str) -> list[Headline]:
@@ -166,7 +190,8 @@ def _mark(correct: bool | None) -> str:
     return {True: "✓", False: "✗", None: ""}[correct]
 
 
-def _data_uri(content: bytes) -> str:
+def data_uri(content: bytes) -> str:
+    """A PNG or JPEG as an address that holds the whole image."""
     return f"data:image/{_image_type(content)};base64,{base64.b64encode(content).decode()}"
 
 
@@ -190,15 +215,15 @@ def _html(page: Mapping) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"data_uri": _data_uri, "verdict": _verdict, "mark": _mark}
-    return environment.get_template("report.html.j2").render(page, legend=LEGEND, missing=MISSING)
+    environment.filters |= {"data_uri": data_uri, "verdict": _verdict, "mark": _mark}
+    return environment.get_template("report.html.j2").render(page, no_score=MISSING)
 
 
 def _markdown(page: Mapping, scorecard: str) -> str:
     lines = [f"# {escape(page['title'])}", ""]
     lines += [f"- {escape(name)}: {escape(value)}" for name, value in page["summary"].items()]
     lines += ["", "## Scores", "", scorecard]
-    figures = [figure for _, figure in page["tables"]] + [page["similarity"], page["curves"]]
+    figures = [figure for _, figure in page["tables"]] + [page["similarity"], *page["layers"], page["curves"]]
     for figure in filter(None, figures):
         lines += [f"## {escape(figure.caption)}", "", f"![{escape(figure.caption)}]({figure.name})", ""]
     if page["gallery"]:
@@ -213,6 +238,9 @@ def _markdown(page: Mapping, scorecard: str) -> str:
                     for result in found[kind]
                 ]
                 lines += [f"{escape(checkpoint)}: {' · '.join(images)}", ""]
+    if page["missing"]:
+        lines += ["## Not measured", ""]
+        lines += [f"- {escape(name)}: not found: {escape(reason)}" for name, reason in page["missing"].items()] + [""]
     if page["provenance"]:
         lines += ["## How to remake this", ""]
     for name, text in page["provenance"].items():

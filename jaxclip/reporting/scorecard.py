@@ -16,6 +16,11 @@ LEGEND = (
     "Percent, with the 95 % bootstrap interval; differences in percentage points. "
     "▲ better, ▼ worse; hollow (△ ▽) where the two intervals overlap. Ties count as wrong."
 )
+PAIRED_LEGEND = (
+    "Percent, with the 95 % bootstrap interval; differences in percentage points, with that of the paired bootstrap "
+    "over the same items. ▲ better, ▼ worse; hollow (△ ▽) where it includes 0. ★ the best of a row, and "
+    "what that bootstrap cannot tell from it. Ties count as wrong."
+)
 MISSING = "–"
 _MARKS = {("better", True): "▲", ("better", False): "△", ("worse", True): "▼", ("worse", False): "▽"}
 
@@ -30,7 +35,9 @@ class Cell:
       interval: such as `65.2–71.0`.
       difference: such as `▲ +10.0`; empty for the baseline and where it has no such score.
       verdict: `better`, `worse`, `same` or empty.
-      clear: whether the two intervals are apart.
+      clear: whether the difference is significant: by the paired bootstrap where the scores have one, or else because
+        the two intervals are apart.
+      difference_interval: of the paired bootstrap; empty where there is none.
     """
 
     score: Mapping[str, float]
@@ -39,16 +46,22 @@ class Cell:
     difference: str = ""
     verdict: str = ""
     clear: bool = False
+    difference_interval: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """One metric: its name in scores.json, what it means, its sample count, and a cell (or None) a checkpoint."""
+    """One metric: its name in scores.json, what it means, its sample count, and a cell (or None) a checkpoint.
+
+    `best` holds the columns of the best score and of those that the paired bootstrap cannot tell from it; it is empty
+    where a single checkpoint has the metric, or where all are best.
+    """
 
     name: str
     metric: Metric
     n: int
     cells: list[Cell | None]
+    best: frozenset[int] = frozenset()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,7 +83,8 @@ def scorecard_tables(document: Mapping, baseline: str = "base") -> list[Table]:
     """Arranges scores for display.
 
     Args:
-      document: the content of scores.json.
+      document: the content of scores.json; paired comparisons are under `differences`, NAME -> OTHER NAME -> split ->
+        metric -> score of NAME minus OTHER NAME.
       baseline: checkpoint that comes first and that the others are compared with; without it nothing is compared.
 
     Returns:
@@ -85,16 +99,47 @@ def scorecard_tables(document: Mapping, baseline: str = "base") -> list[Table]:
     for split in dict.fromkeys(split for name in names for split in checkpoints[name]):
         scores = {name: checkpoints[name][split] for name in names if split in checkpoints[name]}
         metrics = sorted(dict.fromkeys(metric for one in scores.values() for metric in one), key=position)
-        rows = []
-        for metric in metrics:
-            found = [one.get(metric) for one in scores.values()]
-            base = scores.get(baseline, {}).get(metric)
-            description = describe(metric)
-            cells = [score and _cell(score, None if score is base else base, description) for score in found]
-            rows.append(Row(metric, description, next(score["n"] for score in found if score), cells))
+        rows = [_row(metric, split, scores, baseline, document.get("differences", {})) for metric in metrics]
         compared = [column for column, name in enumerate(scores) if baseline in scores and name != baseline]
         tables.append(Table(split, list(scores), compared, rows))
     return tables
+
+
+def _row(metric: str, split: str, scores: Mapping[str, Mapping], baseline: str, differences: Mapping) -> Row:
+    """One metric of a split; `scores` is checkpoint -> metric -> score."""
+
+    def paired(name: str, other: str) -> Mapping | None:
+        return differences.get(name, {}).get(other, {}).get(split, {}).get(metric)
+
+    description = describe(metric)
+    base = scores.get(baseline, {}).get(metric)
+    cells = []
+    for name, one in scores.items():
+        found = one.get(metric)
+        compared = None if name == baseline else base
+        cells.append(found and _cell(found, compared, description, paired(name, baseline)))
+    best = frozenset()
+    if differences:
+        values = {column: cell.score["value"] for column, cell in enumerate(cells) if cell}
+        names = list(scores)
+        leader = (min if description.lower_is_better else max)(values, key=values.get)
+        best = frozenset(
+            column
+            for column in values
+            if column == leader
+            or _includes_zero(paired(names[column], names[leader]) or paired(names[leader], names[column]))
+        )
+        best = frozenset() if len(best) == len(values) else best
+    return Row(metric, description, next(cell.score["n"] for cell in cells if cell), cells, best)
+
+
+def _includes_zero(difference: Mapping | None) -> bool:
+    return difference is not None and difference["low"] <= 0 <= difference["high"]
+
+
+def legend(document: Mapping) -> str:
+    """What the signs of the scorecard mean."""
+    return PAIRED_LEGEND if document.get("differences") else LEGEND
 
 
 def scorecard_markdown(document: Mapping, baseline: str = "base") -> str:
@@ -106,12 +151,12 @@ def scorecard_markdown(document: Mapping, baseline: str = "base") -> str:
         lines = [f"### {escape(table.split)}", "", _line(header), _line(["---", "---", *["---:"] * (len(header) - 2)])]
         for row in table.rows:
             better = " (lower is better)" if row.metric.lower_is_better else ""
-            scores = [f"{cell.percent} ({cell.interval})" if cell else MISSING for cell in row.cells]
+            scores = [_shown(row, column) for column in range(len(row.cells))]
             lines.append(_line([
                 row.metric.label + better, row.metric.explanation, f"{row.n:,}", *scores, *_differences(table, row)
             ]))  # fmt: skip
         parts.append("\n".join(lines))
-    return "\n\n".join([*parts, LEGEND]) + "\n"
+    return "\n\n".join([*parts, legend(document)]) + "\n"
 
 
 def print_scorecard(document: Mapping, baseline: str = "base", console: rich.console.Console | None = None) -> None:
@@ -128,15 +173,21 @@ def print_scorecard(document: Mapping, baseline: str = "base", console: rich.con
             header = f"{table.checkpoints[column]} − {baseline}" if len(table.compared) > 1 else "change"
             grid.add_column(rich.text.Text(header), justify="right", no_wrap=True)
         for row in table.rows:
-            scores = [f"{cell.percent} ({cell.interval})" if cell else MISSING for cell in row.cells]
+            scores = [_shown(row, column) for column in range(len(row.cells))]
             grid.add_row(rich.text.Text(row.metric.label), f"{row.n:,}", *scores, *_differences(table, row))
         console.print(grid)
-    console.print(LEGEND, style="dim")
+    console.print(legend(document), style="dim")
 
 
 def percent(fraction: float) -> str:
     """A fraction as percent with one decimal and a true minus sign, such as `68.1` or `−3.0`."""
     return f"{100 * fraction:.1f}".replace("-0.0", "0.0").replace("-", "−")
+
+
+def _shown(row: Row, column: int) -> str:
+    """A score with its interval, and a star where it is among the best."""
+    cell = row.cells[column]
+    return f"{'★ ' if column in row.best else ''}{cell.percent} ({cell.interval})" if cell else MISSING
 
 
 def _differences(table: Table, row: Row) -> list[str]:
@@ -147,20 +198,25 @@ def _line(cells: list[str]) -> str:
     return f"| {' | '.join(cell if set(cell) <= set('-:') else escape(cell) for cell in cells)} |"
 
 
-def _cell(score: Mapping, base: Mapping | None, metric: Metric) -> Cell:
-    shown = percent(score["value"])
+def _interval(score: Mapping) -> str:
+    """Such as `65.2–71.0`."""
     separator = " to " if score["low"] < 0 else "–"
-    interval = f"{percent(score['low'])}{separator}{percent(score['high'])}"
+    return f"{percent(score['low'])}{separator}{percent(score['high'])}"
+
+
+def _cell(score: Mapping, base: Mapping | None, metric: Metric, paired: Mapping | None) -> Cell:
+    shown, interval = percent(score["value"]), _interval(score)
     if base is None:
         return Cell(score, shown, interval)
     difference = percent(score["value"] - base["value"])
+    spread = _interval(paired) if paired else ""
     if difference == "0.0":
-        return Cell(score, shown, interval, "0.0", "same")
+        return Cell(score, shown, interval, "0.0", "same", difference_interval=spread)
     rises = score["value"] > base["value"]
     verdict = "better" if rises != metric.lower_is_better else "worse"
-    clear = score["low"] > base["high"] or score["high"] < base["low"]
+    clear = not _includes_zero(paired) if paired else score["low"] > base["high"] or score["high"] < base["low"]
     sign = "+" if rises else ""
-    return Cell(score, shown, interval, f"{_MARKS[verdict, clear]} {sign}{difference}", verdict, clear)
+    return Cell(score, shown, interval, f"{_MARKS[verdict, clear]} {sign}{difference}", verdict, clear, spread)
 
 
 def _check(document: Mapping) -> Mapping:

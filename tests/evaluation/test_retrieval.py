@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from jaxclip.evaluation import retrieval
-from jaxclip.evaluation.retrieval import NOT_FOUND, ranks, recall_at
+from jaxclip.evaluation.retrieval import NOT_FOUND, ranks, ranks_both_ways, recall_at
 
 
 def slow_cosine(a, b):
@@ -45,6 +45,8 @@ def test_both_directions_agree_with_the_definition(monkeypatch, dtype, entries_p
     assert to_image.tolist() == slow_ranks(texts.tolist(), images.tolist(), image_index, numbers)
     to_text = ranks(images, texts, numbers, image_index)
     assert to_text.tolist() == slow_ranks(images.tolist(), texts.tolist(), numbers, image_index)
+    found = ranks_both_ways(texts, images, image_index)
+    assert [one.tolist() for one in found] == [to_image.tolist(), to_text.tolist()]
     assert len(set(to_image.tolist())) > 3 and to_image[20] == NOT_FOUND
 
 
@@ -86,3 +88,22 @@ def test_recall_at():
 def test_bad_input_is_refused(arguments, message):
     with pytest.raises(ValueError, match=message):
         ranks(*arguments)
+
+
+@pytest.mark.parametrize("entries_per_block", [1, 60, 10**6])
+def test_both_ways_at_once_with_distractors_and_planted_ties_and_nan(monkeypatch, entries_per_block):
+    """Images without a text are in the gallery and ask nothing; an image whose only text is NaN finds nothing."""
+    monkeypatch.setattr(retrieval, "_ENTRIES_PER_BLOCK", entries_per_block)
+    generator = np.random.default_rng(3)
+    images, texts = generator.normal(size=(12, 4)), generator.normal(size=(25, 4))
+    image_index = generator.choice([0, 1, 2, 4, 5, 7, 8, 9], size=25)
+    image_index[0] = 11
+    texts += images[image_index]
+    texts[0] = np.nan
+    texts[5] = texts[6]
+    images[8], images[2] = images[7], 0
+    shown = np.unique(image_index)
+    to_image, to_text = ranks_both_ways(texts, images, image_index)
+    assert to_image.tolist() == slow_ranks(texts.tolist(), images.tolist(), image_index, np.arange(12))
+    assert to_text.tolist() == slow_ranks(images[shown].tolist(), texts.tolist(), shown, image_index)
+    assert to_image[0] == NOT_FOUND and to_text[shown.tolist().index(11)] == NOT_FOUND

@@ -3,8 +3,8 @@ import json
 import numpy as np
 import pytest
 
-from jaxclip.evaluation.scores import Score
 from jaxclip.data.schema import TEXT_ROLES
+from jaxclip.evaluation.scores import Score
 from jaxclip.evaluation.suite import score_split, scores_document, similarities
 from jaxclip.evaluation.zeroshot import ZeroShotInput
 
@@ -35,7 +35,8 @@ def test_every_role_gives_every_metric(embeddings):
         "caption_to_image_r1", "caption_to_image_r5", "caption_to_image_r10",
         "image_to_caption_r1", "image_to_caption_r5", "image_to_caption_r10",
         "paraphrase_to_image_r1", "paraphrase_to_image_r5", "absence_to_image_r1",
-        "original_over_negation", "paraphrase_over_negation", "absence_accuracy", "minimal_absence_accuracy",
+        "original_over_negation", "paraphrase_over_negation", "original_over_hard_negative",
+        "absence_accuracy", "minimal_absence_accuracy",
         "itt", "tot", "itt_hard", "tot_hard",
         "zeroshot_cifar10", "zeroshot_cifar10_negated", "zeroshot_cifar10_delta",
     }  # fmt: skip
@@ -57,6 +58,7 @@ def test_values_agree_with_plain_float64(embeddings):
     pairs = {
         "original_over_negation": ("caption", "negation"),
         "paraphrase_over_negation": ("paraphrase", "negation"),
+        "original_over_hard_negative": ("caption", "hard_negative"),
         "absence_accuracy": ("absence", "false_absence"),
         "minimal_absence_accuracy": ("minimal_absence", "minimal_false_absence"),
     }

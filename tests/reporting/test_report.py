@@ -107,7 +107,25 @@ def test_empty_sections_are_left_out(tmp_path, arguments):
         assert absent not in text
     bare = tmp_path / "bare"
     write_report(bare, **arguments | empty | {"document": {"checkpoints": {}}})
-    assert sorted(file.name for file in bare.iterdir()) == ["report.html", "report.md", "scores.json"]
+    names = ["report.html", "report.md", "scores.csv", "scores.json", "scores.tex"]
+    assert sorted(file.name for file in bare.iterdir()) == names
+
+
+def test_failures_layers_and_what_is_missing(tmp_path, arguments):
+    layers = [{"value": value, "n": 9, "low": value - 0.1, "high": value + 0.1} for value in (0.9, 0.7, 0.5)]
+    arguments["document"]["layers"] = {name: {"test": {"negation": layers}} for name in ("base", "final")}
+    failure = {
+        "image": picture("red"),
+        "texts": [("caption", "a <dog>"), ("negation", "no dog")],
+        "checkpoints": {"base": [0.3, 0.2], "final": [0.12345, 0.25]},
+    }
+    missing = {"ccneg": "/x/y.pt: no such file. Ask & get"}
+    page = Page(write_report(tmp_path, **arguments, failures=[failure], missing=missing).read_text())
+    reason = "not found: /x/y.pt: no such file. Ask & get"
+    for shown in ("a <dog>", "0.123", "0.250", reason, "layer by layer, on test"):
+        assert shown in page.text
+    assert "Not measured" in (tmp_path / "report.md").read_text()
+    assert PIL.Image.open(tmp_path / "layers_1.png").size[0] > 100
 
 
 def test_a_report_is_replaced_and_leaves_no_temporary_file(tmp_path, arguments):

@@ -1,0 +1,51 @@
+"""The page of a search: texts down, checkpoints side by side, the photographs found, best first."""
+
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import jinja2
+
+from jaxclip.reporting.files import write_atomically
+from jaxclip.reporting.report import data_uri
+
+
+class Hit(NamedTuple):
+    """A photograph that was found: PNG or JPEG bytes, its file name, and its cosine with the text."""
+
+    image: bytes
+    name: str
+    cosine: float
+
+
+def write_query_page(
+    path: pathlib.Path, *, texts: Sequence[str], found: Mapping[str, Sequence[Sequence[Hit]]], photographs: int
+) -> None:
+    """Writes one self-contained HTML page; all text is escaped.
+
+    Args:
+      path: of the page; its directory is made where it is missing.
+      texts: what was searched for.
+      found: checkpoint -> for each text its hits, best first.
+      photographs: how many were searched.
+
+    Raises:
+      ValueError: an image that is neither PNG nor JPEG.
+    """
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(pathlib.Path(__file__).parent),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["data_uri"] = data_uri
+    template = environment.get_template("query.html.j2")
+    # A photograph that both texts find is what the page is about.
+    first = {name: {hit.name for hit in hits[0]} for name, hits in found.items()}
+    shared = {
+        name: [len(first[name] & {hit.name for hit in hits}) for hits in searches] for name, searches in found.items()
+    }
+    page = template.render(texts=texts, found=found, shared=shared, photographs=photographs)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, page.encode())
