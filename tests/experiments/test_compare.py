@@ -41,8 +41,8 @@ def test_intervals_are_students(tmp_path):
     values = [0.5, 0.6, 0.8]
     mean, half_width = document.value_and_half_width(values)
     assert mean == pytest.approx(0.63333, abs=1e-5)
-    # scipy.stats.t.interval(0.95, 2, loc=mean, scale=sem) = (0.25391, 1.01276)
-    assert half_width == pytest.approx(0.37942, abs=1e-5)
+    # Standard deviation 0.152753, so 4.302653 × 0.152753 / √3.
+    assert half_width == pytest.approx(0.37946, abs=1e-4)
     assert document.cell([0.5]) == "50.0"
 
 
