@@ -121,7 +121,8 @@ class AnnotatedImages(tfds.core.GeneratorBasedBuilder):
     def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Iterator]:
         config = self.builder_config
         checked = _checked_rows(config.annotations, config.policy)
-        numbers = {digest: number for number, digest in enumerate(dict.fromkeys(checked.digests.values()))}
+        digests = dict.fromkeys(checked.digest(row, role) for row in checked.rows for role in row.images)
+        numbers = {digest: number for number, digest in enumerate(digests)}
         store = _prepare_store(config.data_dir, checked, numbers)
         positions = _divided(checked, config.splitting)
         image_rows = {"store": np.array(store.builder_config.name)}
