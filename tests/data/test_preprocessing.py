@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from reference_libraries import transformers_or_skip
 
 from jaxclip.data.preprocessing import CLIP, SEMCLIP_RELEASED, ImageError, Preprocessing, decode_image, preprocess
 
@@ -45,6 +46,7 @@ def _a_photograph() -> Path:
 @pytest.fixture(scope="module")
 def reference():
     """Pixels [S, S, 3] by transformers' CLIPImageProcessor on Pillow, given the same Pillow image."""
+    transformers_or_skip()
     module = pytest.importorskip("transformers.models.clip.image_processing_pil_clip")
     processor = module.CLIPImageProcessorPil()
 
