@@ -74,7 +74,6 @@ def _differences(tables: Tables, others: Tables, seed: int) -> dict:
 
 def failures(split: Split, by_checkpoint: Mapping[str, Measured]) -> list[dict]:
     """The records on which the last checkpoint prefers the false sentence by the widest margin; see `write_report`."""
-    last = list(by_checkpoint.values())[-1]
     false_role = next((role for role in _FALSE_ROLES if role in split.roles), None)
     if false_role is None or "caption" not in split.roles:
         return []
@@ -85,7 +84,7 @@ def failures(split: Split, by_checkpoint: Mapping[str, Measured]) -> list[dict]:
         return np.stack([cosine(image, measured.embeddings[role]) for role in roles], axis=1)
 
     found = {name: cosines(measured) for name, measured in by_checkpoint.items()}
-    margins = np.nan_to_num(cosines(last) @ [-1.0, 1.0], nan=-np.inf)
+    margins = np.nan_to_num(list(found.values())[-1] @ [-1.0, 1.0], nan=-np.inf)
     worst = [int(number) for number in np.argsort(-margins, kind="stable")[:FAILURES] if margins[number] > 0]
     return [
         {

@@ -23,6 +23,8 @@ from jaxclip.training.metrics_log import read_metrics
 GALLERY_QUERIES = 4
 GALLERY_IMAGES = 6
 THUMBNAIL_PIXELS = 160
+# Search of the gallery -> the text role that is searched for.
+_QUERY_ROLES = {"query": "caption", "paraphrased_query": "paraphrase", "negated_query": "negation"}
 LIBRARIES = ("jaxclip", "jax", "flax", "optax", "orbax-checkpoint", "grain", "tensorflow-datasets", "numpy")
 
 ScoredSplits = Mapping[str, Scored]
@@ -62,19 +64,16 @@ def _top_images(split, scored: Scored, role: str, number: int) -> list[dict]:
 
 
 def gallery(split, by_checkpoint: Mapping[str, Scored], seed: int) -> list[dict]:
-    """A few records, drawn by seed: what their caption and its negation find, by each checkpoint."""
+    """A few records, drawn by seed: what caption, paraphrase and negation find, by each checkpoint."""
     if "negation" not in split.roles:
         return []
+    roles = {kind: role for kind, role in _QUERY_ROLES.items() if role in split.roles}
     numbers = np.random.default_rng(seed).choice(len(split), min(GALLERY_QUERIES, len(split)), replace=False)
     return [
-        {
-            "query": split[int(number)]["caption"],
-            "negated_query": split[int(number)]["negation"],
+        {kind: split[int(number)][role] for kind, role in roles.items()}
+        | {
             "checkpoints": {
-                name: {
-                    "query": _top_images(split, scored, "caption", int(number)),
-                    "negated_query": _top_images(split, scored, "negation", int(number)),
-                }
+                name: {kind: _top_images(split, scored, role, int(number)) for kind, role in roles.items()}
                 for name, scored in by_checkpoint.items()
             },
         }

@@ -61,6 +61,22 @@ def test_gallery_shows_the_nearest_images_and_marks_the_right_one():
         assert scores == sorted(scores, reverse=True)
 
 
+def test_gallery_searches_for_the_paraphrase_too():
+    class Paraphrased(FakeSplit):
+        roles = ("caption", "paraphrase", "negation")
+
+        def __getitem__(self, number):
+            return super().__getitem__(number) | {"paraphrase": f"again {number}"}
+
+    found = scored([0, 1, 2, 3])
+    found.embeddings["paraphrase"] = np.roll(found.embeddings["image"], 1, axis=0)
+    for entry in gallery(Paraphrased(), {"base": found}, seed=0):
+        number = int(entry["negated_query"].removeprefix("no "))
+        assert entry["paraphrased_query"] == f"again {number}"
+        first = entry["checkpoints"]["base"]["paraphrased_query"][0]
+        assert Image.open(io.BytesIO(first["image"])).getpixel((0, 0)) == ((number - 1) % 4,) * 3
+
+
 def test_gallery_needs_negations():
     split = FakeSplit()
     split.roles = ("caption",)

@@ -23,6 +23,8 @@ _HEADLINES = (
     "mcq_accuracy",
 )  # fmt: skip
 _HEADLINE_COUNT = 4
+# The searches of a gallery entry; one may lack the paraphrase.
+_QUERIES = ("query", "paraphrased_query", "negated_query")
 _SIGNATURES = {b"\x89PNG\r\n\x1a\n": "png", b"\xff\xd8\xff": "jpeg"}
 
 
@@ -72,9 +74,10 @@ def write_report(
       histograms: checkpoint -> text role -> cosines [n] of image and text, see `plots.similarity_histograms`.
       metrics_rows: lines of metrics.jsonl, see `plots.training_curves`.
       gallery: searches shown side by side, each `{"query": str, "negated_query": str, "checkpoints": {NAME:
-        {"query": RESULTS, "negated_query": RESULTS}}}` with RESULTS, best first, a list of `{"image": PNG or JPEG
-        bytes, "score": float, "correct": bool or None}`, None where it is not known whether the sentence is true of the
-        image. Images are shown at 96 pixels and stored as they are: pass thumbnails.
+        {"query": RESULTS, "negated_query": RESULTS}}}`, where wanted with a `paraphrased_query` as well. RESULTS is,
+        best first, a list of `{"image": PNG or JPEG bytes, "score": float, "correct": bool or None}`, None where it is
+        not known whether the sentence is true of the image. Images are shown at 96 pixels and stored as they are: pass
+        thumbnails.
       provenance: how to remake the run: text, or anything that JSON can hold, by name.
       baseline: checkpoint that the others are compared with.
       failures: records that the last checkpoint gets wrong, each `{"image": PNG or JPEG bytes, "texts": [(role, text)],
@@ -160,12 +163,16 @@ def _headlines(tables: Sequence[Table], baseline: str) -> list[Headline]:
     return headlines[:_HEADLINE_COUNT]
 
 
+def _queries(search: Mapping) -> list[str]:
+    return [kind for kind in _QUERIES if kind in search]
+
+
 def _results(gallery: Sequence[Mapping]) -> list[Mapping]:
     return [
         result
         for search in gallery
         for found in search["checkpoints"].values()
-        for kind in ("query", "negated_query")
+        for kind in _queries(search)
         for result in found[kind]
     ]
 
@@ -215,7 +222,7 @@ def _html(page: Mapping) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"data_uri": data_uri, "verdict": _verdict, "mark": _mark}
+    environment.filters |= {"data_uri": data_uri, "verdict": _verdict, "mark": _mark, "queries": _queries}
     return environment.get_template("report.html.j2").render(page, no_score=MISSING)
 
 
@@ -229,7 +236,7 @@ def _markdown(page: Mapping, scorecard: str) -> str:
     if page["gallery"]:
         lines += ["## Searches", ""]
     for search in page["gallery"]:
-        for kind in ("query", "negated_query"):
+        for kind in _queries(search):
             lines += [f"### “{escape(search[kind])}”", ""]
             for checkpoint, found in search["checkpoints"].items():
                 images = [
