@@ -9,11 +9,11 @@ import pytest
 import tensorflow_datasets as tfds
 
 from jaxclip.datasets.scenes.builder import ScenesConfig, prepare
-from jaxclip.datasets.scenes.source import SPLITS, scene_record
+from jaxclip.datasets.scenes.source import IMAGES, SPLITS, scene_record
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SIZES = {"train_size": 12, "validation_size": 2, "test_size": 3}
-ENCODED = {"image": tfds.decode.SkipDecoding()}
+ENCODED = {role: tfds.decode.SkipDecoding() for role in IMAGES}
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +35,7 @@ def test_records_on_disk_equal_those_made_on_the_fly(data_dir):
             objects = expected.pop("objects")
             stored = dict(records[index])
             stored_objects = stored.pop("objects")
-            assert {k: v if k == "image" else v.decode() for k, v in stored.items()} == expected
+            assert {k: v if k in IMAGES else v.decode() for k, v in stored.items()} == expected
             for key in ("shape", "colour", "size"):
                 assert [value.decode() for value in stored_objects[key]] == [thing[key] for thing in objects]
             for key in ("x", "y", "radius"):

@@ -46,7 +46,7 @@ def test_single_objects_carry_their_class():
 
 
 def test_bad_requests_are_refused():
-    with pytest.raises(ValueError, match="unknown split 'tset'.*train, validation, test"):
+    with pytest.raises(ValueError, match="unknown split 'tset'.*train, validation, validation_templates, test"):
         scene_record(0, 0, "tset")
     with pytest.raises(ValueError, match="index is -1"):
         scene_record(0, -1, "test")

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from experiments import document
-from experiments.compare import plan, result_file, trial_config, write_json
+from experiments.running import plan, result_file, trial_config, write_json
 from experiments.trials import ABLATIONS, METHODS, Trial
 from jaxclip import objectives
 from jaxclip.pretrained import load

@@ -1,0 +1,104 @@
+"""Training and measuring one trial, and where its result is kept."""
+
+import importlib
+import json
+import os
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from experiments.trials import ABLATIONS, METHODS, Trial
+from jaxclip.config import Config, parse
+from jaxclip.evaluation.layers import layer_similarities
+from jaxclip.evaluator import Evaluator, replicate
+from jaxclip.prepare import Run, images_to_cache, prepare
+from jaxclip.stages import make_evaluator, score_splits, train_run
+from jaxclip.training.preemption import Preemption
+from jaxclip.training.trainable import FlatParams
+
+SPLITS = (
+    "scenes/validation",
+    "scenes/validation_templates",
+    "scenes/test",
+    "scenes/test_templates",
+    "scenes/test_combinations",
+)
+LAYER_ANALYSIS_SPLITS = ("scenes/test", "scenes/test_templates")
+LAYER_ANALYSIS_ROLES = ("negation", "paraphrase")
+
+
+def trial_config(trial: Trial, seed: int, steps: int | None = None) -> Config:
+    """The config of a trial: its file, its changes, all splits, no validation on the way."""
+    name, _, variant = trial.config.partition(":")
+    config = importlib.import_module(f"configs.{name}").get_config(variant)
+    config.seed = seed
+    with config.unlocked():
+        for path, value in trial.changes.items():
+            *parents, key = path.split(".")
+            section = config
+            for parent in parents:
+                section = section[parent]
+            if key in section:  # a value of another type may take its place
+                del section[key]
+            section[key] = value
+        if steps is not None:
+            config.schedule.steps = steps
+            config.schedule.warmup_steps = min(config.schedule.warmup_steps, steps // 2)
+        config.evaluation = {"splits": SPLITS}
+    return parse(config)
+
+
+def analyse_layers(run: Run, evaluator: Evaluator, trained: FlatParams) -> dict:
+    """split → role → per layer, the mean cosine of the end-of-text states of the caption and of that role's text."""
+    params = replicate(run.mesh, run.frozen, trained)
+    found = {}
+    for split in LAYER_ANALYSIS_SPLITS:
+        states = {role: evaluator.layer_states(split, role, params) for role in ("caption", *LAYER_ANALYSIS_ROLES)}
+        found[split] = {
+            role: [score.as_dict() for score in layer_similarities(states["caption"], states[role])]
+            for role in LAYER_ANALYSIS_ROLES
+        }
+    return found
+
+
+def measure(run: Run, evaluator: Evaluator, trained: FlatParams, label: str) -> dict:
+    """Scores and layer analysis of a model."""
+    scored = score_splits(run, evaluator, trained, label)
+    scores = {
+        name: {metric: score.as_dict() for metric, score in found.scores.items()} for name, found in scored.items()
+    }
+    return {"scores": scores, "layers": analyse_layers(run, evaluator, trained)}
+
+
+def run_trial(config: Config, cache: Path, data_dir: Path, preemption: Preemption, *, base_file: Path) -> dict:
+    """Trains and measures; the starting model too, where `base_file` is not there yet."""
+    run = prepare(config, data_dir)
+    evaluator = make_evaluator(run, preemption)
+    features = evaluator.cache_features(images_to_cache(run), run.start.params, cache)
+    if not base_file.exists():
+        write_json(base_file, measure(run, evaluator, run.trained, "base"))
+    started = time.perf_counter()
+    with tempfile.TemporaryDirectory(dir=base_file.parent) as scratch:
+        trained = train_run(run, evaluator, features, Path(scratch), preemption)
+    seconds = time.perf_counter() - started
+    return {**measure(run, evaluator, trained, "final"), "seconds": seconds, "config": config.model_dump(mode="json")}
+
+
+def write_json(path: Path, content: dict) -> None:
+    """Writes a file that is there complete or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps(content) + "\n", encoding="utf-8")
+    os.replace(partial, path)
+
+
+def result_file(workdir: Path, trial: Trial, seed: int) -> Path:
+    """Where a trial's scores are kept."""
+    return workdir / trial.group / trial.label / f"seed_{seed}.json"
+
+
+def plan(seeds: Sequence[int], only: Sequence[str]) -> list[tuple[Trial, int]]:
+    """What is to be trained, in order."""
+    trials = [(trial, seed) for seed in seeds for trial in METHODS] + [(trial, seeds[0]) for trial in ABLATIONS]
+    return [(trial, seed) for trial, seed in trials if not only or trial.group in only]
