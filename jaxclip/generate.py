@@ -25,10 +25,12 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from absl import app, flags
 from tqdm import tqdm
 
+import jaxclip
 from jaxclip.generation.captions import read_captions
 from jaxclip.generation.endpoint import Endpoint
 from jaxclip.generation.errors import GenerateError
@@ -101,6 +103,17 @@ def make_writer(values: flags.FlagValues, instances: Instances | None) -> tuple[
     return models, {**made_by, "prompts": digest}
 
 
+def load_checkpoint(name: str) -> Any:
+    """The CLIP that the report's similarities are computed by."""
+    from jaxclip import console  # here, because it imports JAX, which nothing else needs
+
+    console.quiet_libraries()
+    try:
+        return jaxclip.load(name)
+    except (ValueError, OSError) as error:
+        raise GenerateError(f"--checkpoint={name}: {error}") from None
+
+
 def generate(values: flags.FlagValues) -> None:
     """The whole run."""
     check_flags(values)
@@ -110,6 +123,7 @@ def generate(values: flags.FlagValues) -> None:
     captions, repeated = read_captions([Path(path) for path in values.captions], columns)
     captions = captions[: values.limit]
     instances = read_instances([Path(path) for path in values.instances]) if values.instances else None
+    clip = load_checkpoint(values.checkpoint) if values.checkpoint else None  # before hours of work, not after
     writer, made_by = make_writer(values, instances)
     roles = tuple(role for role in ROLES if role in values.roles)
     path = Path(values.output)
@@ -130,7 +144,8 @@ def generate(values: flags.FlagValues) -> None:
     finally:
         output.close()
     report = Path(values.report or path.with_name("report.html"))
-    write_quality_report(report, path, checkpoint=values.checkpoint, images=values.images and Path(values.images))
+    images = Path(values.images) if values.images else None
+    write_quality_report(report, path, checkpoint=values.checkpoint, clip=clip, images=images)
     tqdm.write(f"{len(output.accepted):,} accepted: {path}")
     if output.failed:
         tqdm.write(f"{len(output.failed):,} failed:   {failed_path(path)} (--retry_failed tries them again)")

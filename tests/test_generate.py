@@ -35,6 +35,7 @@ def run(*arguments: str) -> subprocess.CompletedProcess:
         (["--base_url=rules", "--roles=absence"], "needs --instances"),
         (["--base_url=rules", "--generator=phi4"], "rules have no models"),
         (["--base_url=rules", "--wordnet=/nowhere"], "apt install wordnet-base"),
+        (["--base_url=rules", "--checkpoint=/nowhere"], "--checkpoint=/nowhere: "),
         (["--base_url=rules", "--columns=title"], "expected ROLE=COLUMN"),
         (["--base_url=http://127.0.0.1:9/v1"], "--generator: expected the name of a model"),
         (["--base_url=localhost:9", "--generator=a", "--verifier=b"], "expected rules or http"),

@@ -8,20 +8,23 @@ Shapes: N rows, D embedding.
 import base64
 import collections
 import dataclasses
-import importlib
 import random
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jinja2
 import numpy as np
 
+from jaxclip.data.preprocessing import ImageError, decode_image
 from jaxclip.data.schema import TEXT_ROLES
 from jaxclip.generation.checks import REASONS
 from jaxclip.generation.errors import GenerateError
 from jaxclip.generation.output import failed_path, read_rows
 from jaxclip.reporting.files import write_atomically
+
+if TYPE_CHECKING:  # JAX is slow to import, and most pages need none
+    from jaxclip.pretrained import Clip
 
 _SAMPLES = 12
 _FAILED_SAMPLES = 8
@@ -49,13 +52,16 @@ class RoleCounts:
     refused: Mapping[str, int]
 
 
-def write_quality_report(page: Path, path: Path, *, checkpoint: str | None, images: Path | None) -> None:
+def write_quality_report(
+    page: Path, path: Path, *, checkpoint: str | None, clip: "Clip | None", images: Path | None
+) -> None:
     """Writes the page about an output file and its failed rows.
 
     Args:
         page: the .html file to write.
         path: the output file.
-        checkpoint: a CLIP for similarities, whatever `jaxclip.load` takes; None leaves them out.
+        checkpoint: name of the CLIP, for a person.
+        clip: computes similarities; None leaves them out.
         images: the image folder, for similarities of image and text; None leaves these out.
 
     Raises:
@@ -67,7 +73,7 @@ def write_quality_report(page: Path, path: Path, *, checkpoint: str | None, imag
     chosen = random.Random(0)
     shown = chosen.sample(accepted, min(_SAMPLES, len(accepted)))
     compared = chosen.sample(accepted, min(_COMPARED_ROWS, len(accepted)))
-    similarities = _similarities(compared, roles, checkpoint, images) if checkpoint and compared else {}
+    similarities = _similarities(compared, roles, checkpoint, clip, images) if clip and compared else {}
     counts = [count_role(role, accepted, failed) for role in roles]
     content = _render(
         title=f"Generated texts: {path.name}",
@@ -103,12 +109,9 @@ def count_role(role: str, accepted: Sequence[Mapping[str, Any]], failed: Sequenc
 
 
 def _similarities(
-    rows: Sequence[Mapping[str, Any]], roles: Sequence[str], checkpoint: str, images: Path | None
+    rows: Sequence[Mapping[str, Any]], roles: Sequence[str], checkpoint: str, clip: "Clip", images: Path | None
 ) -> dict[str, Any]:
     """Statistics of cosines: of each role's text with its caption, and of all texts with their image."""
-    # JAX and the figures are slow to import, and this is the only place that needs them.
-    importlib.import_module("jaxclip.console").quiet_libraries()
-    clip = importlib.import_module("jaxclip.pretrained").load(checkpoint)
     texts = {role: clip.encode_text([row[role] for row in rows]) for role in ("caption", *roles)}
     found = {
         "caption": {
@@ -119,7 +122,8 @@ def _similarities(
         return found
     pictures = _embedded_images(clip, [images / row["image"] for row in rows])
     cosines = {role: np.sum(pictures * embedded, axis=-1, dtype=np.float64) for role, embedded in texts.items()}
-    plots = importlib.import_module("jaxclip.reporting.plots")
+    from jaxclip.reporting import plots  # here, because figures are slow to import and most pages have none
+
     figure = plots.png(plots.similarity_histograms({checkpoint: cosines}))
     return found | {
         "image": {role: _statistics(values) for role, values in cosines.items()},
@@ -132,13 +136,12 @@ def _similarities(
     }
 
 
-def _embedded_images(clip: Any, paths: Sequence[Path]) -> np.ndarray:
+def _embedded_images(clip: "Clip", paths: Sequence[Path]) -> np.ndarray:
     """Float32 [N, D]; each file is read once."""
-    preprocessing = importlib.import_module("jaxclip.data.preprocessing")
     distinct = list(dict.fromkeys(paths))
     try:
-        pictures = [preprocessing.decode_image(path.read_bytes(), str(path)) for path in distinct]
-    except preprocessing.ImageError as error:
+        pictures = [decode_image(path.read_bytes(), str(path)) for path in distinct]
+    except ImageError as error:
         raise GenerateError(str(error)) from None
     number = {path: index for index, path in enumerate(distinct)}
     return clip.encode_image(pictures)[[number[path] for path in paths]]

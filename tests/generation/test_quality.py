@@ -46,7 +46,7 @@ def test_counts(tmp_path):
     assert (negation.accepted, negation.at_once, negation.failed) == (3, 2, 1)
     assert negation.refused == {"list": 3, "copy": 1}
 
-    write_quality_report(tmp_path / "sub" / "page.html", path, checkpoint=None, images=None)
+    write_quality_report(tmp_path / "sub" / "page.html", path, checkpoint=None, clip=None, images=None)
     page = (tmp_path / "sub" / "page.html").read_text()
     assert "75.0 %" in page and "3 of 4" in page and ">100<" in page  # rows and tokens
     assert EVIL not in page and "&lt;script&gt;" in page
@@ -56,7 +56,7 @@ def test_counts(tmp_path):
 def test_a_page_of_no_rows(tmp_path):
     path = tmp_path / "out.jsonl"
     path.write_text("")
-    write_quality_report(tmp_path / "page.html", path, checkpoint=None, images=None)
+    write_quality_report(tmp_path / "page.html", path, checkpoint=None, clip=None, images=None)
     assert "0 of 0" in (tmp_path / "page.html").read_text()
 
 
@@ -64,14 +64,15 @@ def test_similarities(tmp_path):
     accepted = read_rows(rows(tmp_path))
     for number, colour in enumerate(("red", "blue")):
         Image.new("RGB", (48, 48), colour).save(tmp_path / f"{number}.png")
-    found = _similarities(accepted, ["paraphrase", "negation"], "scenes-base", tmp_path)
-
     clip = jaxclip.load("scenes-base")
+    found = _similarities(accepted, ["paraphrase", "negation"], "scenes-base", clip, tmp_path)
     captions = clip.encode_text([row["caption"] for row in accepted]).astype(np.float64)
     negations = clip.encode_text([row["negation"] for row in accepted]).astype(np.float64)
     images = clip.encode_image([Image.open(tmp_path / row["image"]) for row in accepted]).astype(np.float64)
     assert np.isclose(found["caption"]["negation"]["mean"], (captions * negations).sum(-1).mean(), atol=1e-5)
     assert np.isclose(found["image"]["caption"]["p50"], np.median((images * captions).sum(-1)), atol=1e-5)
     assert found["above"]["negation"] == np.mean((images * captions).sum(-1) > (images * negations).sum(-1))
-    write_quality_report(tmp_path / "page.html", tmp_path / "out.jsonl", checkpoint="scenes-base", images=tmp_path)
+    write_quality_report(
+        tmp_path / "page.html", tmp_path / "out.jsonl", checkpoint="scenes-base", clip=clip, images=tmp_path
+    )
     assert "data:image/png;base64," in (tmp_path / "page.html").read_text()
