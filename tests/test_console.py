@@ -1,8 +1,10 @@
-"""Progress bars: counting, stopping, nothing left behind."""
+"""Progress bars: counting, stopping, nothing left behind; notes and errors as lines."""
+
+import warnings
 
 import pytest
 
-from jaxclip.console import Bar, say
+from jaxclip.console import Bar, notes, say, user_errors
 
 
 def test_bar_counts_to_its_end_and_not_beyond(capsys):
@@ -31,3 +33,28 @@ def test_check_is_called_after_each_batch_and_may_stop():
 def test_say_prints_a_line(capsys):
     say("a line")
     assert capsys.readouterr().out == "a line\n"
+
+
+def test_warnings_become_notes(capsys):
+    with notes():
+        warnings.warn("the vocabulary is taken to be CLIP's own", stacklevel=1)
+    assert capsys.readouterr().out == "Note: the vocabulary is taken to be CLIP's own\n"
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "line"),
+    [
+        (FileNotFoundError("a.pt: no such file"), 1, "Error: a.pt: no such file\n"),
+        (KeyboardInterrupt(), 130, "Interrupted.\n"),
+    ],
+)
+def test_errors_of_users_are_one_line(error, status, line, capsys):
+    with pytest.raises(SystemExit) as end, user_errors(OSError):
+        raise error
+    assert end.value.code == status
+    assert capsys.readouterr() == ("", line)
+
+
+def test_other_errors_keep_their_traceback():
+    with pytest.raises(ZeroDivisionError), user_errors(OSError):
+        raise ZeroDivisionError
