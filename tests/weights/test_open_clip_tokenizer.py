@@ -1,4 +1,4 @@
-"""Token rows against OpenCLIP's tokenizer, which is OpenAI's own code."""
+"""Token rows against OpenCLIP's tokenizer, which calls the two special tokens otherwise: none is spelled out."""
 
 import json
 
@@ -18,7 +18,7 @@ TEXTS = {
     "emoji": ["\U0001f600 \U0001f468\u200d\U0001f469\u200d\U0001f467 \U0001f1e9\U0001f1ea \u2764\ufe0f :-)"],
     "HTML": ["Tom &amp; Jerry &amp;lt;b&amp;gt; &eacute;t&#233; &nosuchentity; <i>x</i>"],
     "mis-decoded": ["schÃ¶n â€œquotedâ€\x9d ﬁne ｆｕｌｌ “curly” l’été"],
-    "specials": ["a <|endoftext|> b<|startoftext|>", "</w> a</w>b"],
+    "end of word": ["</w> a</w>b"],
 }
 
 
