@@ -1,4 +1,4 @@
-"""Writes training triplets for captions: paraphrases, negations and absences, by language models or by rules.
+r"""Writes training triplets for captions: paraphrases, negations and absences, by language models or by rules.
 
 With any OpenAI-compatible chat endpoint (Ollama, vLLM, llama.cpp, hosted): one model writes, a second one judges, and
 what it refuses it writes again:
