@@ -5,14 +5,9 @@ from collections.abc import Mapping, Sequence
 from ml_collections import ConfigDict
 from ml_collections.config_dict import placeholder
 
-# Beside the chosen layers, what the papers train of the text tower.
-SHARED_TEXT_PARAMETERS = (
-    "text/token_embedding",
-    "text/positional_embedding",
-    "text/ln_final",
-    "text/text_projection",
-    "logit_scale",
-)
+# What stands behind the text layers, and with the embeddings before them: what the papers train beside the layers.
+TEXT_HEAD = ("text/ln_final", "text/text_projection", "logit_scale")
+SHARED_TEXT_PARAMETERS = ("text/token_embedding", "text/positional_embedding", *TEXT_HEAD)
 # What to do about rows and images that cannot be used: "error" or "skip", up to this share.
 BAD_RECORDS = {"on_bad_record": "error", "allow_bad_fraction": 0.01}
 Settings = Mapping[str, Mapping]  # section → its settings
@@ -42,8 +37,8 @@ def fine_tuning(
     config.seed = 42
     config.model = ConfigDict(
         {
-            "init": init
-            or placeholder(str),  # a model directory or checkpoint file; random:ViT-B/32 tries the machinery
+            # A model directory or checkpoint file; random:ViT-B/32 tries the machinery.
+            "init": init or placeholder(str),
             "dtype": "float32",
             "remat": True,
             "preprocessing": "checkpoint",
@@ -77,7 +72,7 @@ def on_scenes(title: str, objectives: Settings, *, smoke: bool = False) -> Confi
         datasets={"scenes": {"builder": "scenes", **sizes}},
         streams={objective["stream"]: {"dataset": "scenes", "batch_size": 64} for objective in objectives.values()},
         # Not the embeddings: trained with so few words, they make every unknown word look like a negation.
-        trainable=("front_text_layers(3)", "text/ln_final", "text/text_projection", "logit_scale"),
+        trainable=("front_text_layers(3)", *TEXT_HEAD),
         # The papers' decay, 0.2 × a rate of 1e-6 to 5e-5, hardly moves a weight; at 2e-3 it would shrink them all.
         optimizer={"learning_rate": 2e-3, "weight_decay": 0.0, "clip_norm": 1.0},
         schedule={"steps": 6 if smoke else 400, "warmup_steps": 3 if smoke else 40},

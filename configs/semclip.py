@@ -28,7 +28,7 @@ afresh and is not clamped. The image tower is frozen. The paper's named runs are
 from ml_collections import ConfigDict
 from ml_collections.config_dict import placeholder
 
-from configs.common import BAD_RECORDS, SHARED_TEXT_PARAMETERS, check_variant, on_own_data, on_scenes, on_triplets
+from configs.common import BAD_RECORDS, check_variant, on_own_data, on_scenes, on_triplets
 
 SEMCLIP = {
     "objective": "semclip",
@@ -53,14 +53,12 @@ def get_config(variant: str = "") -> ConfigDict:
     if variant in ("sugarcrepe_pp", "captions"):
         return _on_downloads(variant)
     config = on_triplets("SemCLIP", {"semclip": SEMCLIP}, roles=("caption", "paraphrase", "negation"))
-    config.trainable = ("whole_text_layers", *SHARED_TEXT_PARAMETERS)
     if variant == "triplets":
         return config
     # OpenCLIP's ViT-B-32 laion2b_s34b_b79k, 80/10/10 by row as published: images are shared between the splits.
     config.datasets.triplets.split_by = "row"
     config.model.dtype = "bfloat16"
     config.model.preprocessing = "semclip_released"
-    config.streams.train.batch_size = 256
     config.optimizer.accumulate = 2
     config.schedule = ConfigDict({"epochs": 200.0, "warmup_steps": 50})
     if variant == "released":

@@ -25,7 +25,6 @@ DATA_DIR = flags.DEFINE_string(
 )
 SEEDS = flags.DEFINE_list("seeds", ["1", "2", "3"], "Seeds of the methods; the ablations take the first.")
 ONLY = flags.DEFINE_list("only", [], "Groups to train; by default all. The document is written from all that is there.")
-STEPS = flags.DEFINE_integer("steps", None, "Steps of each training, if not those of the configs.")
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -40,7 +39,7 @@ def main(arguments: Sequence[str]) -> None:
     try:
         for trial, seed in tqdm(missing, desc="trials", unit="trial", dynamic_ncols=True):
             tqdm.write(f"{trial.group}: {trial.label}, seed {seed}")
-            config = trial_config(trial, seed, STEPS.value)
+            config = trial_config(trial, seed)
             result = run_trial(config, workdir / "cache", data_dir, preemption, base_file=workdir / "base.json")
             write_json(result_file(workdir, trial, seed), result)
     except Preempted:

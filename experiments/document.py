@@ -6,6 +6,8 @@ import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import scipy.stats
+
 from experiments import pictures
 from experiments.trials import ABLATIONS, METHODS, Trial
 
@@ -33,9 +35,6 @@ METRICS = {
     "zeroshot_shape": "zero-shot shape",
     "zeroshot_colour": "zero-shot colour",
 }
-# Half-width of a 95 % interval of a mean in standard errors, by number of seeds (Student's t).
-STUDENT_T = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776}
-
 Scores = Mapping[str, Mapping[str, Mapping[str, float]]]  # split → metric → value, n, low, high
 
 
@@ -59,7 +58,7 @@ def value_and_half_width(values: Sequence[float]) -> tuple[float, float | None]:
     mean = statistics.fmean(values)
     if len(values) < 2:
         return mean, None
-    return mean, STUDENT_T[len(values)] * statistics.stdev(values) / len(values) ** 0.5
+    return mean, scipy.stats.t.ppf(0.975, len(values) - 1) * statistics.stdev(values) / len(values) ** 0.5
 
 
 def cell(values: Sequence[float]) -> str:

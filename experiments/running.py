@@ -28,7 +28,7 @@ LAYER_ANALYSIS_SPLITS = ("scenes/test", "scenes/test_templates")
 LAYER_ANALYSIS_ROLES = ("negation", "paraphrase")
 
 
-def trial_config(trial: Trial, seed: int, steps: int | None = None) -> Config:
+def trial_config(trial: Trial, seed: int) -> Config:
     """The config of a trial: its file, its changes, all splits, no validation on the way."""
     name, _, variant = trial.config.partition(":")
     config = importlib.import_module(f"configs.{name}").get_config(variant)
@@ -42,9 +42,6 @@ def trial_config(trial: Trial, seed: int, steps: int | None = None) -> Config:
             if key in section:  # a value of another type may take its place
                 del section[key]
             section[key] = value
-        if steps is not None:
-            config.schedule.steps = steps
-            config.schedule.warmup_steps = min(config.schedule.warmup_steps, steps // 2)
         config.evaluation = {"splits": SPLITS}
     return parse(config)
 

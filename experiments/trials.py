@@ -3,15 +3,16 @@
 import dataclasses
 from collections.abc import Mapping
 
-from configs.common import SHARED_TEXT_PARAMETERS
+from configs.common import SHARED_TEXT_PARAMETERS, TEXT_HEAD
 from jaxclip.objectives.triplet import CHOICES, DISTRACTOR_CHOICES, DISTRACTOR_MATCHES, MATCHES, NEGATIVES
 
 LAYERS = {
-    "none": (),
-    "front 3": ("front_text_layers(3)",),
-    "middle 3": ("middle_text_layers(3)",),
-    "back 3": ("back_text_layers(3)",),
-    "all 6": ("whole_text_layers",),
+    "none": TEXT_HEAD,
+    "front 3": ("front_text_layers(3)", *TEXT_HEAD),
+    "middle 3": ("middle_text_layers(3)", *TEXT_HEAD),
+    "back 3": ("back_text_layers(3)", *TEXT_HEAD),
+    "all 6": ("whole_text_layers", *TEXT_HEAD),
+    "front 3 and embeddings": ("front_text_layers(3)", *SHARED_TEXT_PARAMETERS),
 }
 
 
@@ -51,7 +52,7 @@ METHODS = tuple(
 
 def _layers(config: str, label: str) -> tuple[Trial, ...]:
     return tuple(
-        Trial(f"layers trained, {label}", name, config, {"trainable": (*layers, *SHARED_TEXT_PARAMETERS)})
+        Trial(f"layers trained, {label}", name, config, {"trainable": layers})
         for name, layers in LAYERS.items()
     )
 
