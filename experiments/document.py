@@ -1,7 +1,6 @@
 """docs/results.md from the scores of finished trials: tables, pictures, what they are made by."""
 
 import json
-import os
 import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,6 +9,7 @@ import scipy.stats
 
 from experiments import pictures
 from experiments.trials import ABLATIONS, METHODS, Trial
+from jaxclip.files import write_atomically
 
 # Everything below this line of the document is written by `write`; what is above is kept.
 MARKER = "<!-- Below this line everything is written by experiments/compare.py. -->"
@@ -157,6 +157,4 @@ def write(path: Path, workdir: Path) -> None:
         above = path.read_text(encoding="utf-8").partition(MARKER)[0]
     path.parent.mkdir(parents=True, exist_ok=True)
     lines = [above + MARKER, "", *generated(workdir, path.parent / "images")]
-    partial = path.with_suffix(".partial")
-    partial.write_text("\n".join(lines), encoding="utf-8")
-    os.replace(partial, path)
+    write_atomically(path, "\n".join(lines).encode())

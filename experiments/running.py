@@ -2,7 +2,6 @@
 
 import importlib
 import json
-import os
 import tempfile
 import time
 from collections.abc import Sequence
@@ -12,6 +11,7 @@ from experiments.trials import ABLATIONS, METHODS, Trial
 from jaxclip.config import Config, parse
 from jaxclip.evaluation.layers import layer_similarities
 from jaxclip.evaluator import Evaluator, replicate
+from jaxclip.files import write_atomically
 from jaxclip.prepare import Run, images_to_cache, prepare
 from jaxclip.stages import make_evaluator, score_splits, train_run
 from jaxclip.training.preemption import Preemption
@@ -85,9 +85,7 @@ def run_trial(config: Config, cache: Path, data_dir: Path, preemption: Preemptio
 def write_json(path: Path, content: dict) -> None:
     """Writes a file that is there complete or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(content) + "\n", encoding="utf-8")
-    os.replace(partial, path)
+    write_atomically(path, (json.dumps(content) + "\n").encode())
 
 
 def result_file(workdir: Path, trial: Trial, seed: int) -> Path:

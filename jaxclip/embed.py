@@ -24,8 +24,8 @@ from PIL import Image
 from jaxclip import console
 from jaxclip.console import Bar, say
 from jaxclip.data.preprocessing import ImageError, decode_image
+from jaxclip.files import write_atomically
 from jaxclip.pretrained import MODEL_ERRORS, Clip, load
-from jaxclip.reporting.files import write_atomically
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp")
 

@@ -21,9 +21,9 @@ from jaxclip.data.preprocessing import decode_image, preprocess
 from jaxclip.datasets import Split
 from jaxclip.embedding import Encoders
 from jaxclip.evaluator import replicate
+from jaxclip.files import write_atomically
 from jaxclip.model import CLIP
 from jaxclip.pretrained import Clip
-from jaxclip.reporting.files import write_atomically
 
 
 class Embedder:

@@ -26,10 +26,10 @@ from jaxclip.data.inspection import ImageSummary, TextSummary, shared_images, su
 from jaxclip.data.preprocessing import ImageError, decode_image
 from jaxclip.data.tokenizer import Tokenizer
 from jaxclip.datasets import Split
+from jaxclip.files import write_atomically
 from jaxclip.main import CONFIG, DATA_DIR, USER_ERRORS, WORKDIR, read_flags
 from jaxclip.prepare import build_terms, open_splits, starting_model, stream_split
 from jaxclip.reporting.contact_sheet import contact_sheet
-from jaxclip.reporting.files import write_atomically
 from jaxclip.reporting.plots import png
 
 SHEET_RECORDS = 16

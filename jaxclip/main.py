@@ -26,6 +26,7 @@ from jaxclip.config import Config, ConfigError, parse
 from jaxclip.console import read_flags, say
 from jaxclip.data.preprocessing import ImageError
 from jaxclip.datasets import DatasetError
+from jaxclip.files import write_atomically
 from jaxclip.prepare import images_to_cache, prepare
 from jaxclip.pretrained import ModelDirectoryError
 from jaxclip.reporting.scorecard import print_scorecard
@@ -83,9 +84,7 @@ def check_workdir(workdir: Path, config: Config) -> None:
             )
     if jax.process_index() == 0:
         workdir.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(".partial")
-        partial.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
-        os.replace(partial, path)
+        write_atomically(path, (json.dumps(values, indent=2) + "\n").encode())
 
 
 def execute(config: Config, workdir: Path, data_dir: Path, preemption: Preemption) -> dict:

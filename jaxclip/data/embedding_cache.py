@@ -19,7 +19,7 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from jaxclip.reporting.files import write_atomically
+from jaxclip.files import write_atomically
 
 SHARD_ITEMS = 16_384  # 34 MB of 512 numbers
 KEY_BYTES = 16

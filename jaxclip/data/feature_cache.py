@@ -15,7 +15,6 @@ import dataclasses
 import hashlib
 import io
 import json
-import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -24,6 +23,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from jaxclip.data.preprocessing import Preprocessing
+from jaxclip.files import write_atomically
 
 SHARD_IMAGES = 16_384  # R; 34 MB of 512 numbers
 # (number → record, first number, count, U) → features [count, D] of the distinct images first … first + count - 1.
@@ -159,20 +159,8 @@ def _write(path: Path, values: np.ndarray) -> None:
     buffer = io.BytesIO()
     np.save(buffer, values)
     content = buffer.getvalue()
-    _replace(path, content)
-    _replace(path.with_suffix(".sha256"), hashlib.sha256(content).hexdigest().encode())
-
-
-def _replace(path: Path, content: bytes) -> None:
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        with partial.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    write_atomically(path, content)
+    write_atomically(path.with_suffix(".sha256"), hashlib.sha256(content).hexdigest().encode())
 
 
 def _is_whole(path: Path) -> bool:

@@ -19,6 +19,8 @@ import regex
 import tokenizers
 from tokenizers import decoders, models, normalizers, pre_tokenizers, processors, trainers
 
+from jaxclip.files import write_atomically
+
 START_OF_TEXT = "<|startoftext|>"
 END_OF_TEXT = "<|endoftext|>"
 END_OF_WORD = "</w>"
@@ -72,8 +74,8 @@ class Tokenizer:
         backend.normalizer = None
         backend.no_truncation()
         backend.no_padding()
-        # Special tokens written out in a text are found by CLIP's pattern (see `_encode_with_specials`), not by the library's
-        # own search, which also finds them inside a run of punctuation.
+        # Special tokens written out in a text are found by CLIP's pattern (see `_encode_with_specials`), not by the
+        # library's own search, which also finds them inside a run of punctuation.
         backend.encode_special_tokens = True
         self._backend = backend
 
@@ -119,10 +121,7 @@ class Tokenizer:
                 normalizers.Lowercase(),
             ]
         )
-        path = Path(path)
-        temporary = path.with_name(path.name + ".tmp")
-        temporary.write_text(portable.to_str(pretty=True), encoding="utf-8")
-        os.replace(temporary, path)
+        write_atomically(Path(path), portable.to_str(pretty=True).encode())
 
     def __reduce__(self):
         # For worker processes: the backend's own pickle forgets `encode_special_tokens`.

@@ -32,8 +32,8 @@ def read_captions(paths: Sequence[Path], columns: Mapping[str, str]) -> tuple[li
     """All captions in the order of the files, and how many were left out since image and caption came before.
 
     Args:
-        paths: .csv, .tsv, .jsonl or .parquet files with an image and a caption in each row (and an id, if they have one), or
-            .json files of COCO captions.
+        paths: .csv, .tsv, .jsonl or .parquet files with an image and a caption in each row (and an id, if they have
+            one), or .json files of COCO captions.
         columns: of .csv, .tsv and .jsonl: role (`id`, `image`, `caption`) to column, where the names differ.
 
     Raises:

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from jaxclip.data.schema import TEXT_ROLES
+from jaxclip.files import write_atomically
 from jaxclip.generation.captions import Caption
 from jaxclip.generation.errors import GenerateError
 from jaxclip.generation.outcome import Outcome
-from jaxclip.reporting.files import write_atomically
 
 
 def failed_path(path: Path) -> Path:

@@ -18,10 +18,10 @@ import numpy as np
 
 from jaxclip.data.preprocessing import ImageError, decode_image
 from jaxclip.data.schema import TEXT_ROLES
+from jaxclip.files import write_atomically
 from jaxclip.generation.checks import REASONS
 from jaxclip.generation.errors import GenerateError
 from jaxclip.generation.output import failed_path, read_rows
-from jaxclip.reporting.files import write_atomically
 
 if TYPE_CHECKING:  # JAX is slow to import, and most pages need none
     from jaxclip.pretrained import Clip

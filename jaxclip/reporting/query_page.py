@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import jinja2
 
-from jaxclip.reporting.files import write_atomically
+from jaxclip.files import write_atomically
 from jaxclip.reporting.report import data_uri
 
 

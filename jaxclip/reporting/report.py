@@ -10,9 +10,9 @@ from collections.abc import Mapping, Sequence
 
 import jinja2
 
+from jaxclip.files import write_atomically
 from jaxclip.reporting import plots
 from jaxclip.reporting.exports import scores_csv, scores_latex
-from jaxclip.reporting.files import write_atomically
 from jaxclip.reporting.markdown import escape
 from jaxclip.reporting.metrics import Metric
 from jaxclip.reporting.scorecard import MISSING, Cell, Table, legend, scorecard_markdown, scorecard_tables

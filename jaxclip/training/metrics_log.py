@@ -1,11 +1,12 @@
 """Where a run's figures go: `metrics.jsonl` (one JSON object a line, with `step`) and TensorBoard events."""
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
 import tensorboardX
+
+from jaxclip.files import write_atomically
 
 
 def read_metrics(path: Path) -> list[dict]:
@@ -27,9 +28,7 @@ class MetricsLog:
     def __init__(self, workdir: Path, resume_step: int):
         self._path = workdir / "metrics.jsonl"
         kept = [row for row in read_metrics(self._path) if row["step"] <= resume_step]
-        partial = self._path.with_suffix(".partial")
-        partial.write_text("".join(json.dumps(row) + "\n" for row in kept), encoding="utf-8")
-        os.replace(partial, self._path)
+        write_atomically(self._path, "".join(json.dumps(row) + "\n" for row in kept).encode())
         self._file = self._path.open("a", encoding="utf-8")
         self._events = tensorboardX.SummaryWriter(str(workdir / "tensorboard"), purge_step=resume_step + 1)
 

@@ -64,7 +64,7 @@ def present(noun, objects):
     return [
         thing
         for thing in objects
-        if all(want in (None, thing[key]) for want, key in zip(noun, ("size", "colour", "shape")))
+        if all(want in (None, thing[key]) for want, key in zip(noun, ("size", "colour", "shape"), strict=True))
     ]
 
 
@@ -79,7 +79,9 @@ def relation(text):
         if not found:
             continue
         before, after = text[: found.start()], text[found.end() :]
-        fillers = r"(?: (?:that|which|is|isn't|not|never|lies|sits|positioned|stands|found|placed|drawn|cannot|be|seen|by|no|means))* $"
+        words_between = "that|which|is|isn't|not|never|lies|sits|positioned|stands|found|placed|drawn"
+        words_between += "|cannot|be|seen|by|no|means"
+        fillers = rf"(?: (?:{words_between}))* $"
         if NOUN.search(before) and re.search(rf"(?:{'|'.join(SHAPES)}){fillers}", before):
             return nouns(before)[-1], name, nouns(after)[0]
         return nouns(after)[1], name, nouns(after)[0]
@@ -191,7 +193,7 @@ def check_pair(true, false, objects, named):
     assert blanked(true) == blanked(false), (true, false)
     assert words(true) & ALL_WORDS, true
     changed = [pair for pair in zip(nouns(true), nouns(false), strict=True) if pair[0] != pair[1]]
-    kept = [pair[0] for pair in zip(nouns(true), nouns(false)) if pair[0] == pair[1]]
+    kept = [pair[0] for pair in zip(nouns(true), nouns(false), strict=True) if pair[0] == pair[1]]
     assert len(changed) == 1 and len(kept) == named, (true, false)
     absent, there = changed[0]
     assert not present(absent, objects), (true, objects)

@@ -6,7 +6,7 @@ import json
 import PIL.Image
 import pytest
 
-from jaxclip.reporting.files import write_atomically
+from jaxclip.files import write_atomically
 from jaxclip.reporting.report import write_report
 
 

@@ -17,7 +17,7 @@ from jaxclip.training.step import Term, TrainState, init_state, make_step, objec
 from jaxclip.training.trainable import FlatParams, partition, text_layer_splits
 
 ROLES = ("caption", "paraphrase", "negation")
-WORDS = "the red big cat dog not mat sun hat cup".split()
+WORDS = ["the", "red", "big", "cat", "dog", "not", "mat", "sun", "hat", "cup"]
 
 
 def make_records(count, words=(1, 5)):

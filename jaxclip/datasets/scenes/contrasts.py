@@ -10,15 +10,33 @@ import numpy as np
 
 from jaxclip.datasets.scenes import web_text
 from jaxclip.datasets.scenes.grammar import (
-    Caption, Frame, Phrase, Plan, Statement, draw_caption, draw_frame, fill, finish, is_decoy, link_form, paraphrase,
-    phrase, plan_form, web_caption,
+    Caption,
+    Frame,
+    Phrase,
+    Plan,
+    Statement,
+    draw_caption,
+    draw_frame,
+    fill,
+    finish,
+    is_decoy,
+    link_form,
+    paraphrase,
+    phrase,
+    plan_form,
+    web_caption,
 )  # fmt: skip
 from jaxclip.datasets.scenes.lexicon import (
-    COLOUR_WORDS, OPPOSITE, PLACE_WORDS, RELATION_WORDS, SHAPE_WORDS, TRAIN, Frames,
+    COLOUR_WORDS,
+    OPPOSITE,
+    PLACE_WORDS,
+    RELATION_WORDS,
+    SHAPE_WORDS,
+    TRAIN,
+    Frames,
 )  # fmt: skip
 from jaxclip.datasets.scenes.logic import All, Exists, Form, Not, Spec, holds
 from jaxclip.datasets.scenes.world import COLOURS, HELD_OUT_PAIRS, SHAPES, SIZES, Scene, choose, sample_like
-
 
 _PRETRAINING_ABSENCE_SHARE = 0.05
 _PRETRAINING_RARE_ABSENCE_SHARE = 0.06
@@ -79,10 +97,7 @@ def negation(original: Caption, rng: np.random.Generator, frames: Frames = TRAIN
     phrase_denials = frames.phrase_denials.get(plan.kind, ())
     clause = frame.is_clause or not phrase_denials or rng.random() < _CLAUSE_DENIAL_SHARE
     target, core = choose(rng, frames.clause_denials[plan.kind] if clause else phrase_denials)
-    if clause or is_decoy(frame):
-        frame = Frame("{x}", core)
-    else:
-        frame = replace(frame, core=core)
+    frame = Frame("{x}", core) if clause or is_decoy(frame) else replace(frame, core=core)
     return Statement(fill(frame, plan.phrases, plan.link_words), _denial_form(plan, target))
 
 
@@ -164,7 +179,8 @@ def _denial_form(plan: Plan, target: str) -> Form:
     """The meaning of a denial: `target` is "link" or the letters of the denied objects."""
     letters = "" if target == "link" else target
     exists = [
-        Not(Exists(noun.spec)) if letter in letters else Exists(noun.spec) for letter, noun in zip("abc", plan.phrases)
+        Not(Exists(noun.spec)) if letter in letters else Exists(noun.spec)
+        for letter, noun in zip("abc", plan.phrases, strict=False)
     ]
     link = link_form(plan)
     if target == "link":

@@ -12,8 +12,17 @@ import numpy as np
 
 from jaxclip.datasets.scenes import web_text
 from jaxclip.datasets.scenes.lexicon import (
-    COLOUR_WORDS, DECOY_EXACT_WRAPPERS, DECOY_PHRASES, DECOY_WRAPPERS, OPPOSITE, PLACE_WORDS, RELATION_WORDS,
-    SHAPE_WORDS, SIZE_WORDS, TRAIN, Frames,
+    COLOUR_WORDS,
+    DECOY_EXACT_WRAPPERS,
+    DECOY_PHRASES,
+    DECOY_WRAPPERS,
+    OPPOSITE,
+    PLACE_WORDS,
+    RELATION_WORDS,
+    SHAPE_WORDS,
+    SIZE_WORDS,
+    TRAIN,
+    Frames,
 )  # fmt: skip
 from jaxclip.datasets.scenes.logic import All, Exists, Form, Placed, Related, Spec
 from jaxclip.datasets.scenes.world import Scene, Thing, choose, place, relation
@@ -208,7 +217,7 @@ def finish(plan: Plan, frame: Frame) -> Caption:
 def fill(frame: Frame, phrases: Sequence[Phrase], link_words: str = "") -> str:
     """Puts noun phrases and link words into a frame."""
     slots = {"link": link_words}
-    for letter, noun in zip("abc", phrases):
+    for letter, noun in zip("abc", phrases, strict=False):
         slots[letter] = with_determiner(noun.words, frame.determiner)
         slots[letter.upper()] = noun.words
     return frame.wrapper.replace("{x}", frame.core).format_map(slots)

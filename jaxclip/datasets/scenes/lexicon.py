@@ -83,7 +83,8 @@ TRAIN = Frames(
     wrappers=(
         "there is {x}", "a picture of {x}", "an image of {x}", "a picture showing {x}", "an image with {x}",
         "a drawing of {x}", "a scene with {x}", "the picture shows {x}", "we see {x}", "you can see {x}",
-        "it shows {x}", "someone drew {x}", "a child painted {x}", "this page has {x}", "look, {x}", "my favourite: {x}",
+        "it shows {x}", "someone drew {x}", "a child painted {x}", "this page has {x}", "look, {x}",
+        "my favourite: {x}",
         "a card with {x}", "a sticker of {x}", "a poster of {x}", "the artist made {x}", "for sale: {x}",
         "guess what: {x}", "today we have {x}", "a screen with {x}", "printed on paper: {x}", "a simple scene: {x}",
         "a close look at {x}", "an example of {x}", "my drawing of {x}", "a colourful picture of {x}",

@@ -16,7 +16,9 @@ SIZES = ("small", "large")
 BACKGROUNDS = ("plain", "gradient", "stripes", "speckle")
 
 # Each shape and each colour is held out exactly once, so that no attribute is rarer than another in training.
-HELD_OUT_PAIRS = frozenset(zip(SHAPES, ("purple", "cyan", "pink", "blue", "yellow", "green", "red", "orange")))
+HELD_OUT_PAIRS = frozenset(
+    zip(SHAPES, ("purple", "cyan", "pink", "blue", "yellow", "green", "red", "orange"), strict=True)
+)
 
 # No shape reaches further from its centre than this many radii (render.py).
 EXTENT = 1.2
@@ -110,7 +112,7 @@ def _compose(rng: np.random.Generator, pairs: Sequence[tuple[str, str]], sizes: 
     centres = _place(rng, np.asarray(radii))
     things = [
         Thing(shape, colour, size, x, y, radius)
-        for (shape, colour), size, radius, (x, y) in zip(pairs, sizes, radii, centres.tolist())
+        for (shape, colour), size, radius, (x, y) in zip(pairs, sizes, radii, centres.tolist(), strict=True)
     ]
     return Scene(tuple(things), choose(rng, BACKGROUNDS))
 
