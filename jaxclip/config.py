@@ -5,11 +5,14 @@ models. An unknown key, a wrong type or a value out of range is one error that n
 """
 
 import difflib
+import types
 from typing import Literal, TypeVar
 
 import ml_collections
 import pydantic
 from pydantic import Field
+
+from jaxclip.data.augmentation import Augmentation
 
 
 class ConfigError(ValueError):
@@ -54,17 +57,35 @@ class DatasetSettings(_OpenSection):
     builder: str
 
 
+class AugmentationSettings(_Section):
+    """Random resized crop and flip of a stream's images, see `jaxclip.data.augmentation.Augmentation`."""
+
+    scale: tuple[float, float] = (0.9, 1.0)
+    ratio: tuple[float, float] = (0.75, 4 / 3)
+    flip: float = 0.0
+
+    @pydantic.model_validator(mode="after")
+    def _possible(self):
+        self.augmentation()
+        return self
+
+    def augmentation(self) -> Augmentation:
+        """The same as the pipeline takes it."""
+        return Augmentation(**self.model_dump())
+
+
 class StreamSettings(_Section):
     """Batches of one split of one data set.
 
     `batch_size` is global: over all devices and processes. `shuffle = False` keeps the order of the data set, for data
-    that is a curriculum.
+    that is a curriculum. `augmentation` makes the image tower run on every batch: its features cannot be kept.
     """
 
     dataset: str
     split: str
     batch_size: int = Field(gt=0)
     shuffle: bool = True
+    augmentation: AugmentationSettings | None = None
 
 
 class ObjectiveSettings(_OpenSection):
@@ -244,6 +265,8 @@ def _fields_at(schema: type[pydantic.BaseModel], path: tuple) -> list[str]:
     for key in path:
         if isinstance(section, type) and issubclass(section, pydantic.BaseModel):
             section = section.model_fields[key].annotation
+            if isinstance(section, types.UnionType):  # Section | None
+                section = section.__args__[0]
         else:
             section = section.__args__[1]  # dict[str, Section]
     return list(section.model_fields)

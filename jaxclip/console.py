@@ -8,8 +8,9 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 
 import jax
-from absl import flags
+from absl import app, flags
 from absl import logging as absl_logging
+from ml_collections import ConfigDict
 from tqdm import tqdm
 
 
@@ -36,6 +37,15 @@ def read_flags(arguments: Sequence[str]) -> list[str]:
         reason = f"config has no key {' '.join(str(error.args[0]).split())}"
     print(f"Error: {reason}", file=sys.stderr)
     sys.exit(2)
+
+
+def check_arguments(arguments: Sequence[str], config: object) -> None:
+    """Ends the program with one line where a word is no flag, or `--config` names no file."""
+    if len(arguments) > 1:
+        raise app.UsageError(f"unexpected argument {arguments[1]!r}; settings are given as --config.KEY=VALUE")
+    if not isinstance(config, ConfigDict):
+        print("Error: --config: no such file; see the files in configs/", file=sys.stderr)
+        sys.exit(2)
 
 
 def say(line: str = "") -> None:

@@ -134,13 +134,9 @@ def run_query(
 def main(arguments: Sequence[str]) -> None:
     """Reads the flags and runs."""
     values = flags.FLAGS
-    if len(arguments) > 1:
-        raise app.UsageError(f"unexpected argument {arguments[1]!r}; settings are given as --config.KEY=VALUE")
+    console.check_arguments(arguments, ConfigDict() if values.query is not None else values.config)
     if (values.query is None) != (values.images is None):
         raise app.UsageError("--query and --images go together")
-    if values.query is None and not isinstance(values.config, ConfigDict):
-        print("Error: --config: no such file; give e.g. --config=configs/evaluate.py:scenes", file=sys.stderr)
-        sys.exit(2)
     console.quiet_libraries()
     if "JAX_COORDINATOR_ADDRESS" in os.environ:
         jax.distributed.initialize()

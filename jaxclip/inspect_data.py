@@ -16,7 +16,6 @@ from pathlib import Path
 
 import numpy as np
 from absl import app, flags
-from ml_collections import ConfigDict
 
 from jaxclip import console
 from jaxclip.config import Config, parse
@@ -135,11 +134,7 @@ def inspect(config: Config, data_dir: Path, output: Path) -> list[str]:
 
 def main(arguments: Sequence[str]) -> None:
     """Reads the flags and inspects."""
-    if len(arguments) > 1:
-        raise app.UsageError(f"unexpected argument {arguments[1]!r}; settings are given as --config.KEY=VALUE")
-    if not isinstance(CONFIG.value, ConfigDict):
-        print("Error: --config: no such file; see the files in configs/", file=sys.stderr)
-        sys.exit(2)
+    console.check_arguments(arguments, CONFIG.value)
     console.quiet_libraries()
     try:
         problems = inspect(parse(CONFIG.value), Path(DATA_DIR.value).expanduser(), Path(WORKDIR.value) / "inspection")

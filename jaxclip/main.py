@@ -19,7 +19,7 @@ from pathlib import Path
 
 import jax
 from absl import app, flags
-from ml_collections import ConfigDict, config_flags
+from ml_collections import config_flags
 
 from jaxclip import console
 from jaxclip.config import Config, ConfigError, parse
@@ -125,11 +125,7 @@ def execute(config: Config, workdir: Path, data_dir: Path, preemption: Preemptio
 
 def main(arguments: Sequence[str]) -> None:
     """Reads the flags and runs."""
-    if len(arguments) > 1:
-        raise app.UsageError(f"unexpected argument {arguments[1]!r}; settings are given as --config.KEY=VALUE")
-    if not isinstance(CONFIG.value, ConfigDict):
-        print("Error: --config: no such file; see the files in configs/", file=sys.stderr)
-        sys.exit(2)
+    console.check_arguments(arguments, CONFIG.value)
     console.quiet_libraries()
     if "JAX_COORDINATOR_ADDRESS" in os.environ:
         jax.distributed.initialize()

@@ -12,7 +12,7 @@ from jax.sharding import Mesh
 from jaxclip import console, objectives
 from jaxclip.config import Config, ConfigError
 from jaxclip.data.feature_cache import ImageFeatures
-from jaxclip.data.pipeline import BatchStream, batch_order, make_batches
+from jaxclip.data.pipeline import AugmentedEpochs, BatchStream, batch_order, make_batches
 from jaxclip.data.preprocessing import SEMCLIP_RELEASED
 from jaxclip.datasets import Split, open_split
 from jaxclip.model import CLIP
@@ -56,6 +56,11 @@ class Run:
     def image_tower_frozen(self) -> bool:
         """Whether image features are constants of the run, to be computed once."""
         return not any(path.startswith("visual/") for path in self.trained)
+
+    @property
+    def features_are_constant(self) -> bool:
+        """Whether no step needs the image tower: it is frozen and no stream augments its images."""
+        return self.image_tower_frozen and not any(stream.augmentation for stream in self.config.streams.values())
 
     @property
     def samples_per_step(self) -> int:
@@ -229,10 +234,15 @@ def prepare(config: Config, data_dir: Path) -> Run:
 
 
 def images_to_cache(run: Run) -> Roles:
-    """split → the image roles whose features the run needs, where the image tower is frozen."""
-    roles = {name: ["image"] for name in run.splits}
+    """split → the image roles whose features the run needs, where the image tower is frozen.
+
+    Those of the evaluation, and of the streams that do not augment their images.
+    """
+    evaluation = run.config.evaluation
+    roles = {name: ["image"] for name in (*filter(None, [evaluation.validation]), *evaluation.splits)}
     for stream, images in run.images.items():
-        roles[stream_split(run.config, stream)] += images
+        if run.config.streams[stream].augmentation is None:
+            roles.setdefault(stream_split(run.config, stream), []).extend(images)
     return {name: tuple(dict.fromkeys(images)) for name, images in roles.items()}
 
 
@@ -249,6 +259,9 @@ def make_streams(run: Run, features: Mapping[str, Mapping[str, ImageFeatures]]) 
             process_index=jax.process_index(),
             process_count=jax.process_count(),
         )
+        seed, augmentation = run.config.seed + number, None
+        if stream.augmentation is not None:
+            augmentation = AugmentedEpochs(stream.augmentation.augmentation(), seed, len(split) // stream.batch_size)
         streams[name] = make_batches(
             split,
             order,
@@ -256,9 +269,11 @@ def make_streams(run: Run, features: Mapping[str, Mapping[str, ImageFeatures]]) 
             images=run.images[name],
             tokenizer=run.start.tokenizer,
             shards=local_data_shards(run.mesh),
-            features=features.get(split.name),
+            features=features.get(split.name) if augmentation is None else None,
+            augmentation=augmentation,
             preprocessing=run.start.preprocessing,
             threads=run.config.pipeline.threads,
             workers=run.config.pipeline.workers,
         )
     return streams
+

@@ -57,7 +57,7 @@ def train_run(run: Run, evaluator: Evaluator, features: dict, workdir: Path, pre
         clamp_logit_scale=config.model.clamp_logit_scale,
     )
     # Cached features stand in for the image tower: its weights need not be on the devices.
-    used = {path: leaf for path, leaf in run.frozen.items() if not (features and path.startswith("visual/"))}
+    used = {p: leaf for p, leaf in run.frozen.items() if not (run.features_are_constant and p.startswith("visual/"))}
 
     def validate(trained):
         params = replicate(run.mesh, run.frozen, trained)

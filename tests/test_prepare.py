@@ -7,8 +7,10 @@ import pytest
 
 from jaxclip.config import ConfigError, parse
 from jaxclip.main import USER_ERRORS
-from jaxclip.prepare import make_streams, prepare, run_length, stream_split
+from jaxclip.prepare import images_to_cache, make_streams, prepare, run_length, stream_split
 from jaxclip.pretrained import Clip, load, save_directory
+from jaxclip.stages import make_evaluator, train_run
+from jaxclip.training.preemption import Preemption
 from jaxclip.weights import WeightsError, write_huggingface, write_open_clip
 
 VALUES = {
@@ -82,6 +84,22 @@ def test_streams_carry_features_or_images(values, data_dir):
     features = next(iter(make_streams(run, cached)["train"]))
     assert features["features"]["image"].shape == (8, 1)
     assert features["texts"]["ends"].shape == (1, 24)
+
+
+def test_augmented_streams_run_the_frozen_image_tower(values, data_dir, tmp_path):
+    """Their features are not kept, those of the evaluation are; two steps show that the weights are at hand."""
+    plain = prepare(parse(values), data_dir)
+    assert plain.features_are_constant and set(images_to_cache(plain)) == set(plain.splits)
+    values["streams"]["train"]["augmentation"] = {"scale": (0.5, 1.0), "flip": 0.5}
+    values["schedule"] = {"steps": 2}
+    run = prepare(parse(values), data_dir)
+    assert run.image_tower_frozen and not run.features_are_constant
+    assert set(images_to_cache(run)) == {"scenes/validation", "scenes/test"}
+    evaluator = make_evaluator(run, Preemption())
+    features = evaluator.cache_features(images_to_cache(run), run.start.params, tmp_path / "cache")
+    assert set(next(iter(make_streams(run, features)["train"]))) == {"texts", "images"}
+    trained = train_run(run, evaluator, features, tmp_path / "run", Preemption())
+    assert any(np.any(np.asarray(trained[path]) != run.trained[path]) for path in run.trained)
 
 
 def test_worker_processes_give_the_same_batches(values, data_dir):

@@ -7,12 +7,16 @@ remainder of an epoch is left out). A process then takes its part of each batch,
 any number of processes. Only record numbers pass through the shuffle; records are read when their batch is made.
 """
 
+import dataclasses
+import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import grain
 import numpy as np
 from absl import flags
+from PIL import Image
 
+from jaxclip.data.augmentation import Augmentation, augment
 from jaxclip.data.packing import pack
 from jaxclip.data.preprocessing import Preprocessing, decode_image, preprocess
 from jaxclip.data.tokenizer import Tokenizer
@@ -86,10 +90,33 @@ def batch_order(
     return numbers.batch(batch_size, drop_remainder=True).repeat().map(lambda numbers: np.asarray(numbers)[mine])
 
 
-def load_image(record: dict, preprocessing: Preprocessing, role: str = "image") -> np.ndarray:
-    """A record's image, decoded and preprocessed: float32 [S, S, 3]."""
+@dataclasses.dataclass(frozen=True)
+class AugmentedEpochs:
+    """How a stream's images are augmented: anew in each epoch, and the same way when a run is resumed.
+
+    Attributes:
+      augmentation: what is done.
+      seed: of the stream.
+      batches: of an epoch.
+    """
+
+    augmentation: Augmentation
+    seed: int
+    batches: int
+
+
+def load_image(
+    record: dict,
+    preprocessing: Preprocessing,
+    role: str = "image",
+    augmented: Callable[[Image.Image], Image.Image] | None = None,
+) -> np.ndarray:
+    """A record's image, decoded, augmented and preprocessed: float32 [S, S, 3]."""
     image = record[role]
-    return preprocess(decode_image(image, record["id"]) if isinstance(image, bytes) else image, preprocessing)
+    image = decode_image(image, record["id"]) if isinstance(image, bytes) else image
+    if augmented is not None:
+        image = augmented(Image.fromarray(image) if isinstance(image, np.ndarray) else image)
+    return preprocess(image, preprocessing)
 
 
 def pack_roles(
@@ -111,6 +138,7 @@ def make_batches(
     images: Sequence[str] = ("image",),
     features: Mapping[str, Callable[[np.ndarray], np.ndarray]] | None = None,
     preprocessing: Preprocessing | None = None,
+    augmentation: AugmentedEpochs | None = None,
     threads: int = 2,
     workers: int = 0,
 ) -> BatchStream:
@@ -124,6 +152,7 @@ def make_batches(
       images: the images that the objectives need.
       features: image role → (record numbers [b] → cached features [b, D]); without it images are decoded.
       preprocessing: of the decoded images.
+      augmentation: of the decoded images; not together with `features`.
       threads: batches made at the same time in this process.
       workers: processes that make batches; 0 for none.
 
@@ -131,18 +160,30 @@ def make_batches(
       An iterable of {"texts": packed, and "features" (role → [b, D]) or "images" (role → [b, S, S, 3])}.
     """
 
-    def load(numbers: np.ndarray) -> Batch:
+    def augmented(index: int, number: int, role: str) -> Callable[[Image.Image], Image.Image] | None:
+        if augmentation is None:
+            return None
+        drawn = {"seed": augmentation.seed, "epoch": index // augmentation.batches, "record": number, "role": role}
+        return functools.partial(augment, preprocessing=preprocessing, augmentation=augmentation.augmentation, **drawn)
+
+    def load(index: int, numbers: np.ndarray) -> Batch:
         records = [source[int(number)] for number in numbers]
         batch: Batch = {"texts": pack_roles(records, roles, tokenizer, shards=shards)}
         if features is not None:
             batch["features"] = {role: features[role](numbers) for role in images}
         else:
             batch["images"] = {
-                role: np.stack([load_image(record, preprocessing, role) for record in records]) for role in images
+                role: np.stack(
+                    [
+                        load_image(record, preprocessing, role, augmented(index, number, role))
+                        for number, record in zip(numbers.tolist(), records, strict=True)
+                    ]
+                )
+                for role in images
             }
         return batch
 
-    loaded = order.map(load)
+    loaded = order.map_with_index(load)
 
     def start(number: int) -> Iterator[Batch]:
         read_ahead = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=2 * threads)

@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from jaxclip.data.augmentation import Augmentation, augment
 from jaxclip.data.packing import pack
-from jaxclip.data.pipeline import batch_order, load_image, make_batches, pack_roles
-from jaxclip.data.preprocessing import Preprocessing
+from jaxclip.data.pipeline import AugmentedEpochs, batch_order, load_image, make_batches, pack_roles
+from jaxclip.data.preprocessing import Preprocessing, preprocess
 from jaxclip.training.step import split_roles
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -278,3 +279,37 @@ def test_a_damaged_image_is_named(source):
         load_image({"id": "record-5", "image": b"not an image"}, PIXELS)
     pixels = load_image({"id": "a", "image": np.full((4, 4, 3), 255, np.uint8)}, PIXELS)
     np.testing.assert_array_equal(pixels, np.ones((4, 4, 3), np.float32))
+
+
+def test_augmentation_is_drawn_anew_in_each_epoch_and_again_on_resume(source, tiny_tokenizer):
+    """Each image is the one that `augment` makes of its record in that epoch."""
+    images = np.random.default_rng(3).integers(0, 256, (RECORDS, 9, 7, 3), dtype=np.uint8)
+    records = [{**source[number], "image": images[number]} for number in range(RECORDS)]
+    augmentation = Augmentation(scale=(0.3, 1.0), flip=0.5)
+    batches = RECORDS // BATCH
+
+    def iterator():
+        order = batch_order(RECORDS, BATCH, seed=7)
+        epochs = AugmentedEpochs(augmentation, 7, batches)
+        return iter(
+            make_batches(
+                records,
+                order,
+                roles=["caption"],
+                tokenizer=tiny_tokenizer,
+                shards=1,
+                preprocessing=PIXELS,
+                augmentation=epochs,
+            )
+        )
+
+    order = batch_order(RECORDS, BATCH, seed=7)
+    found = list(itertools.islice(iterator(), 2 * batches + 1))
+    for index, batch in enumerate(found):
+        for place, number in enumerate(order[index].tolist()):
+            settings = {"seed": 7, "epoch": index // batches, "record": number}
+            expected = augment(Image.fromarray(images[number]), PIXELS, augmentation, **settings)
+            np.testing.assert_array_equal(batch["images"]["image"][place], preprocess(expected, PIXELS))
+    resumed = iterator()
+    resumed.set_state({"batches": batches + 1})
+    np.testing.assert_array_equal(next(resumed)["images"]["image"], found[batches + 1]["images"]["image"])
