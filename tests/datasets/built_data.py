@@ -74,3 +74,35 @@ def all_records(splits: dict[str, Split]) -> list[dict]:
 def bad_records(splits: dict[str, Split]) -> list[dict]:
     folder = next(iter(splits.values())).folder
     return [json.loads(line) for line in (folder / "bad_records.jsonl").read_text().splitlines()]
+
+
+def by_id(split) -> dict[str, dict]:
+    """id → record."""
+    return {record["id"]: record for record in records_of(split)}
+
+
+def image_folder(tmp_path: Path) -> Path:
+    """An image folder with 000000000000.jpg to 000000000009.jpg."""
+    images = tmp_path / "images"
+    images.mkdir()
+    for number in range(10):
+        (images / f"{number:09d}.jpg").write_bytes(encoded(25 * number))
+    return images
+
+
+def triplet_rows(count: int = 10) -> list[dict]:
+    """Rows of a table in SemCLIP's columns, for `image_folder`."""
+    return [
+        {
+            "filename": f"{number % 10:09d}.jpg",
+            "caption": f"a cat, number {number}",
+            "paraphrased": f"cat “{number}”",
+            "negation": f"no cat {number}",
+        }
+        for number in range(count)
+    ]
+
+
+def build_triplets(tmp_path: Path, annotations: Path, **options):
+    """All splits of a table with its images in `image_folder`."""
+    return open_all("triplets", tmp_path / "out", annotations=annotations, **{"images": tmp_path / "images"} | options)

@@ -1,8 +1,7 @@
-"""The `triplets` builder on small files in the formats that it reads, and on every kind of bad input."""
+"""The `triplets` builder on small files in the formats that it reads."""
 
 import io
 import json
-import re
 import subprocess
 import sys
 import tarfile
@@ -11,45 +10,35 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from built_data import DATA, ROOT, all_records, bad_records, encoded, open_all, records_of, write_lines, write_table
+from built_data import (
+    DATA,
+    ROOT,
+    all_records,
+    build_triplets,
+    encoded,
+    image_folder,
+    records_of,
+    triplet_rows,
+    write_lines,
+    write_table,
+)
 
 from jaxclip.datasets import DatasetError
 
 
 @pytest.fixture
 def folder(tmp_path) -> Path:
-    """An image folder with 000000000000.jpg to 000000000009.jpg."""
-    images = tmp_path / "images"
-    images.mkdir()
-    for number in range(10):
-        (images / f"{number:09d}.jpg").write_bytes(encoded(25 * number))
-    return images
-
-
-def rows(count: int = 10) -> list[dict]:
-    return [
-        {
-            "filename": f"{number % 10:09d}.jpg",
-            "caption": f"a cat, number {number}",
-            "paraphrased": f"cat “{number}”",
-            "negation": f"no cat {number}",
-        }
-        for number in range(count)
-    ]
-
-
-def build(tmp_path: Path, annotations: Path, **options):
-    return open_all("triplets", tmp_path / "out", annotations=annotations, **{"images": tmp_path / "images"} | options)
+    return image_folder(tmp_path)
 
 
 def test_csv_tsv_and_jsonl_give_the_same_records(tmp_path, folder):
     paths = [
-        write_table(tmp_path / "a.csv", rows()),
-        write_table(tmp_path / "b.csv", rows(), encoding="utf-8-sig"),
-        write_table(tmp_path / "c.tsv", rows(), delimiter="\t"),
-        write_lines(tmp_path / "d.jsonl", rows()),
+        write_table(tmp_path / "a.csv", triplet_rows()),
+        write_table(tmp_path / "b.csv", triplet_rows(), encoding="utf-8-sig"),
+        write_table(tmp_path / "c.tsv", triplet_rows(), delimiter="\t"),
+        write_lines(tmp_path / "d.jsonl", triplet_rows()),
     ]
-    first, *others = [all_records(build(tmp_path, path)) for path in paths]
+    first, *others = [all_records(build_triplets(tmp_path, path)) for path in paths]
     assert all(other == first for other in others)
     by_id = {record["id"]: record for record in first}
     assert by_id.keys() == {str(number) for number in range(10)}
@@ -67,7 +56,9 @@ def test_semclip_image_numbers_and_ids(tmp_path, folder):
     table = [{"image_number": number, "id": f"row{number}", "caption": "a"} for number in range(10)]
     expected = {(f"row{number}", f"{number:09d}.jpg") for number in range(10)}
     for path in (write_table(tmp_path / "a.csv", table), write_lines(tmp_path / "a.jsonl", table)):
-        assert {(record["id"], record["image_id"]) for record in all_records(build(tmp_path, path))} == expected
+        assert {
+            (record["id"], record["image_id"]) for record in all_records(build_triplets(tmp_path, path))
+        } == expected
 
 
 def test_images_are_kept_byte_for_byte_in_any_format(tmp_path, folder):
@@ -81,12 +72,12 @@ def test_images_are_kept_byte_for_byte_in_any_format(tmp_path, folder):
     for name, data in contents.items():
         (folder / name).write_bytes(data)
     path = write_table(tmp_path / "a.csv", [{"image": name, "caption": "x"} for name in contents])
-    assert {record["image_id"]: record["image"] for record in all_records(build(tmp_path, path))} == contents
+    assert {record["image_id"]: record["image"] for record in all_records(build_triplets(tmp_path, path))} == contents
 
 
 def test_split_by_row_is_semclips(tmp_path, folder):
-    path = write_table(tmp_path / "a.csv", rows(57))
-    splits = build(tmp_path, path, split_by="row")
+    path = write_table(tmp_path / "a.csv", triplet_rows(57))
+    splits = build_triplets(tmp_path, path, split_by="row")
     order = np.random.RandomState(42).permutation(57)
     expected = {"train": order[:-10], "validation": order[-10:-5], "test": order[-5:]}
     for split, positions in expected.items():
@@ -96,8 +87,8 @@ def test_split_by_row_is_semclips(tmp_path, folder):
 def test_split_by_image_shares_no_image(tmp_path, folder):
     # Image 3 also lies there under another name.
     (folder / "copy.jpg").write_bytes((folder / "000000003.jpg").read_bytes())
-    table = [*rows(40), *({**row, "filename": "copy.jpg"} for row in rows(5))]
-    splits = build(tmp_path, write_table(tmp_path / "a.csv", table), validation=0.2, test=0.2)
+    table = [*triplet_rows(40), *({**row, "filename": "copy.jpg"} for row in triplet_rows(5))]
+    splits = build_triplets(tmp_path, write_table(tmp_path / "a.csv", table), validation=0.2, test=0.2)
     images = {name: {record["image"] for record in records_of(split)} for name, split in splits.items()}
     assert {name: len(found) for name, found in images.items()} == {"train": 6, "validation": 2, "test": 2}
     assert len(set.union(*images.values())) == 10
@@ -105,7 +96,7 @@ def test_split_by_image_shares_no_image(tmp_path, folder):
 
 
 def test_empty_splits_do_not_exist(tmp_path, folder):
-    splits = build(tmp_path, write_table(tmp_path / "a.csv", rows(4)))
+    splits = build_triplets(tmp_path, write_table(tmp_path / "a.csv", triplet_rows(4)))
     assert list(splits) == ["train"]
 
 
@@ -114,24 +105,24 @@ def folder_of(splits) -> Path:
 
 
 def test_second_call_reuses_and_other_content_does_not(tmp_path, folder):
-    path = write_table(tmp_path / "a.csv", rows())
-    first = build(tmp_path, path)
+    path = write_table(tmp_path / "a.csv", triplet_rows())
+    first = build_triplets(tmp_path, path)
     (folder / "000000000.jpg").unlink()  # would be noticed by a second build
-    second = build(tmp_path, path)
+    second = build_triplets(tmp_path, path)
     assert folder_of(second) == folder_of(first)
     assert second["train"].fingerprint == first["train"].fingerprint != first["test"].fingerprint
     path.write_text(path.read_text().replace("cat", "dog"))
     with pytest.raises(DatasetError, match=r"000000000\.jpg: no such image file"):
-        build(tmp_path, path)
+        build_triplets(tmp_path, path)
     others = [{"seed": 1}, {"split_by": "row"}, {"columns": {"absence": "negation"}}, {"test": 0.2}]
-    path = write_table(tmp_path / "b.csv", rows()[1:])
-    assert len({folder_of(build(tmp_path, path, **options)) for options in ({}, *others)}) == 5
+    path = write_table(tmp_path / "b.csv", triplet_rows()[1:])
+    assert len({folder_of(build_triplets(tmp_path, path, **options)) for options in ({}, *others)}) == 5
 
 
 def test_an_image_lies_on_disk_once_for_all_its_rows_and_all_settings(tmp_path, folder):
-    path = write_table(tmp_path / "a.csv", rows(50))
+    path = write_table(tmp_path / "a.csv", triplet_rows(50))
     for seed in (1, 2):
-        splits = build(tmp_path, path, seed=seed)
+        splits = build_triplets(tmp_path, path, seed=seed)
         assert sum(map(len, splits.values())) == 50
         for split in splits.values():
             keys = split.image_rows["image"]
@@ -154,12 +145,12 @@ def test_images_in_a_zip_and_in_webdataset_tars(tmp_path, folder):
                 caption = tarfile.TarInfo(name.replace(".jpg", ".txt"))
                 caption.size = 1
                 archive.addfile(caption, io.BytesIO(b"x"))
-    path = write_table(tmp_path / "a.csv", rows())
-    expected = all_records(build(tmp_path, path))
+    path = write_table(tmp_path / "a.csv", triplet_rows())
+    expected = all_records(build_triplets(tmp_path, path))
     for place in (tmp_path / "images.zip", tmp_path / "shards", tmp_path / "shards" / "0000?.tar"):
-        assert all_records(build(tmp_path, path, images=place)) == expected
-    keys = write_table(tmp_path / "keys.csv", [{**row, "filename": row["filename"][:-4]} for row in rows()])
-    by_key = all_records(build(tmp_path, keys, images=tmp_path / "shards"))
+        assert all_records(build_triplets(tmp_path, path, images=place)) == expected
+    keys = write_table(tmp_path / "keys.csv", [{**row, "filename": row["filename"][:-4]} for row in triplet_rows()])
+    by_key = all_records(build_triplets(tmp_path, keys, images=tmp_path / "shards"))
     assert [{**record, "image_id": f"{record['image_id']}.jpg"} for record in by_key] == expected
 
 
@@ -184,22 +175,22 @@ def test_bad_archive_is_named(tmp_path, folder, place, message):
         archive.add(folder / "000000000.jpg", "000000000.jpg")
     (tmp_path / "images.rar").write_bytes(b"Rar!")
     with pytest.raises((DatasetError, FileNotFoundError), match=message):
-        build(tmp_path, write_table(tmp_path / "a.csv", rows()), images=tmp_path / place)
+        build_triplets(tmp_path, write_table(tmp_path / "a.csv", triplet_rows()), images=tmp_path / place)
 
 
 def test_parquet_gives_the_same_records_and_names_its_bad_row(tmp_path, folder):
     pyarrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
-    expected = all_records(build(tmp_path, write_table(tmp_path / "a.csv", rows())))
-    parquet.write_table(pyarrow.Table.from_pylist(rows()), tmp_path / "a.parquet", row_group_size=4)
-    assert all_records(build(tmp_path, tmp_path / "a.parquet")) == expected
-    table = rows()
+    expected = all_records(build_triplets(tmp_path, write_table(tmp_path / "a.csv", triplet_rows())))
+    parquet.write_table(pyarrow.Table.from_pylist(triplet_rows()), tmp_path / "a.parquet", row_group_size=4)
+    assert all_records(build_triplets(tmp_path, tmp_path / "a.parquet")) == expected
+    table = triplet_rows()
     table[6]["caption"] = None
     parquet.write_table(pyarrow.Table.from_pylist(table), tmp_path / "b.parquet")
     with pytest.raises(DatasetError, match=r"b\.parquet, row 7: 'caption': expected a text, found nothing"):
-        build(tmp_path, tmp_path / "b.parquet")
+        build_triplets(tmp_path, tmp_path / "b.parquet")
     (tmp_path / "c.parquet").write_bytes((tmp_path / "a.parquet").read_bytes()[:-9])
     with pytest.raises(DatasetError, match=r"c\.parquet: not a readable Parquet file"):
-        build(tmp_path, tmp_path / "c.parquet")
+        build_triplets(tmp_path, tmp_path / "c.parquet")
 
 
 def test_any_subset_of_roles_with_further_images(tmp_path, folder):
@@ -207,7 +198,7 @@ def test_any_subset_of_roles_with_further_images(tmp_path, folder):
         {"image": f"{number:09d}.jpg", "absence": f"no dog {number}", "other": f"{(number + 1) % 10:09d}.jpg"}
         for number in range(10)
     ]
-    splits = build(tmp_path, write_table(tmp_path / "a.csv", table), columns={"distractor_image": "other"})
+    splits = build_triplets(tmp_path, write_table(tmp_path / "a.csv", table), columns={"distractor_image": "other"})
     assert splits["train"].roles == ("absence",)
     assert splits["train"].images == ("image", "distractor_image")
     for record in all_records(splits):
@@ -226,7 +217,7 @@ def test_real_sugarcrepe_rows(tmp_path):
         del item["id"]  # counts from 0 in each of the five files
     path = write_table(tmp_path / "scpp.csv", items)
     columns = {"paraphrase": "caption2", "hard_negative": "negative_caption"}
-    splits = build(tmp_path, path, images=photographs, columns=columns)
+    splits = build_triplets(tmp_path, path, images=photographs, columns=columns)
     records = all_records(splits)
     assert len(records) == 179
     for record in records:
@@ -241,150 +232,8 @@ def test_real_sugarcrepe_rows(tmp_path):
         }
 
 
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"caption": ""}, r"'caption': expected a text, found ''"),
-        ({"caption": "  "}, r"'caption': expected a text, found '  '"),
-        ({"paraphrased": "nan"}, r"'paraphrased': expected a text, found 'nan'"),
-        ({"negation": "A cat,  number 4 "}, r"the negation equals the caption: 'A cat,  number 4 '"),
-        ({"negation": "cat “4”"}, r"the negation equals the paraphrase"),
-        ({"filename": ""}, r"'filename': expected a text, found ''"),
-        ({"filename": "missing.jpg"}, r"missing\.jpg: no such image file"),
-        ({"caption": 2500 * "long"}, r"'caption': a text of 10000 characters, expected at most 4000: 'longlong"),
-        ({"filename": "."}, r".*[Dd]irectory: .*images"),
-        ({"filename": "../a.csv"}, r"expected a path inside the image folder, found '\.\./a\.csv'"),
-        ({"filename": "/etc/passwd"}, r"expected a path inside the image folder, found '/etc/passwd'"),
-        ({"filename": "corrupt.jpg"}, r"corrupt\.jpg: cannot decode the image .*truncated"),
-        ({"filename": "empty.jpg"}, r"empty\.jpg: the image has no bytes"),
-    ],
-)
-def test_bad_row_stops_or_is_skipped(tmp_path, folder, capsys, change, message):
-    (folder / "corrupt.jpg").write_bytes(encoded(1)[:-8])
-    (folder / "empty.jpg").write_bytes(b"")
-    table = rows()
-    table[4] |= change
-    path = write_table(tmp_path / "pairs.csv", table)
-    with pytest.raises(DatasetError, match=r"pairs\.csv, line 6: .*" + message):
-        build(tmp_path, path)
-    assert not list((tmp_path / "out").rglob("*.array_record*"))
-    with pytest.raises(DatasetError, match=r"1 of 10 rows are bad, the first: .*line 6: .*allow_bad_fraction is 0\.01"):
-        build(tmp_path, path, on_bad_record="skip")
-    splits = build(tmp_path, path, on_bad_record="skip", allow_bad_fraction=0.1)
-    assert "1 of 10 rows are bad" in capsys.readouterr().err
-    assert {record["id"] for record in all_records(splits)} == set("012356789")
-    (bad,) = bad_records(splits)
-    assert (bad["file"], bad["place"]) == (str(path), "line 6")
-    assert re.search(message, bad["reason"])
-
-
-@pytest.mark.parametrize(
-    ("value", "message"),
-    [
-        ({**rows()[0], "caption": None}, r"'caption': expected a text, found nothing"),
-        ({**rows()[0], "caption": float("nan")}, r"'caption': expected a text, found nan"),
-        ({**rows()[0], "caption": 3}, r"'caption': expected a text, found 3"),
-        ({**rows()[0], "caption": "half \ud83d"}, r"'caption': not valid Unicode"),
-        ({"filename": "000000001.jpg", "caption": "a"}, r"'paraphrased': expected a text, found nothing"),
-        (["a"], r"expected a JSON object, found \['a'\]"),
-    ],
-)
-def test_bad_json_value_is_named(tmp_path, folder, value, message):
-    path = write_lines(tmp_path / "pairs.jsonl", [*rows(), value])
-    with pytest.raises(DatasetError, match=r"pairs\.jsonl, line 11: " + message):
-        build(tmp_path, path)
-
-
-def test_duplicate_id_is_named(tmp_path, folder):
-    table = [{**row, "id": str(number % 8)} for number, row in enumerate(rows())]
-    with pytest.raises(DatasetError, match=r"line 10: the id '0' was used in line 2 already"):
-        build(tmp_path, write_table(tmp_path / "a.csv", table))
-
-
-@pytest.mark.parametrize(("line", "found"), [("x.jpg,a,b", "nothing"), ("x.jpg,a,b,c,d,e", "found 6")])
-def test_wrong_number_of_cells_is_named(tmp_path, folder, line, found):
-    path = write_table(tmp_path / "a.csv", rows())
-    path.write_text(path.read_text() + line + "\n")
-    with pytest.raises(DatasetError, match=r"a\.csv, line 12: .*" + found):
-        build(tmp_path, path)
-
-
-def test_line_numbers_count_lines_inside_cells(tmp_path, folder):
-    table = rows()
-    table[0]["caption"] = "two\nlines"
-    table[2]["caption"] = ""
-    with pytest.raises(DatasetError, match=r"line 5: 'caption'"):
-        build(tmp_path, write_table(tmp_path / "a.csv", table))
-
-
-def test_bad_records_are_listed_in_order(tmp_path, folder):
-    table = rows()
-    table[2]["filename"] = "missing.jpg"
-    table[5]["caption"] = ""
-    table[7]["filename"] = "missing.jpg"
-    splits = build(
-        tmp_path, write_table(tmp_path / "a.csv", table), on_bad_record="skip", allow_bad_fraction=0.3, split_by="row"
-    )
-    assert [record["place"] for record in bad_records(splits)] == ["line 4", "line 7", "line 9"]
-    assert sum(map(len, splits.values())) == 7
-
-
-@pytest.mark.parametrize(
-    ("name", "content", "message"),
-    [
-        ("a.csv", "filename;caption\nx.jpg;a\n", r"only one column found, 'filename;caption'; its delimiter .* ';'"),
-        ("a.tsv", "filename,caption\nx.jpg,a\n", r"only one column found, .*; its delimiter seems to be ','"),
-        ("a.csv", "caption\na\n", r"only one column found, 'caption'; a \.csv file is split at ','"),
-        ("a.csv", "", r"the file is empty; expected a header"),
-        ("a.csv", "filename,caption\n", r"a\.csv: no rows in it"),
-        (
-            "a.csv",
-            "filename,Caption,image_id\nx,a,b\n",
-            r"no column for any text, .*; did you mean 'Caption'\?",
-        ),
-        ("a.csv", "picture,caption\nx,a\n", r"no column 'image' or 'filename' or .* for the role 'image'; found"),
-        ("a.csv", "image,caption,caption\nx,a,b\n", r"more than one column named 'caption'"),
-        ("a.csv", 'image,caption\nx,"a\n', r"a\.csv, line 2: broken quoting"),
-        ("a.csv", "image,caption\nx,caf\xe9\n", r"a\.csv: not UTF-8"),
-        ("a.jsonl", "", r"a\.jsonl, line 1: expected a JSON object, found nothing"),
-        ("a.jsonl", "[1, 2]\n", r"a\.jsonl, line 1: expected a JSON object, found \[1, 2\]"),
-        ("a.jsonl", '{"image": "000000000.jpg", "caption": "a"}\n\n{"image"\n', r"a\.jsonl, line 3: not JSON"),
-        ("a.xlsx", "PK", r"a\.xlsx: expected a \.csv, \.tsv, \.jsonl, \.parquet file"),
-    ],
-)
-def test_bad_file_is_named(tmp_path, folder, name, content, message):
-    path = tmp_path / name
-    path.write_bytes(content.encode("latin-1"))
-    with pytest.raises(DatasetError, match=message):
-        build(tmp_path, path, on_bad_record="skip", allow_bad_fraction=1.0)
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"columns": {"negatoin": "negation"}}, r"unknown role 'negatoin'; did you mean 'negation' or"),
-        ({"columns": {"absence": "negations"}}, r"no column 'negations' .*'absence'; .*did you mean 'negation'"),
-        ({"split_by": "picture"}, r"split_by: expected 'image' or 'row', found 'picture'"),
-        ({"on_bad_record": "ignore"}, r"on_bad_record: expected 'error' or 'skip', found 'ignore'"),
-        ({"validation": 0.5, "test": 0.5}, r"validation and test: .* found 0\.5 and 0\.5"),
-        ({"allow_bad_fraction": 5}, r"allow_bad_fraction: expected 0 to 1, found 5"),
-    ],
-)
-def test_bad_setting_is_named(tmp_path, folder, options, message):
-    with pytest.raises(DatasetError, match=message):
-        build(tmp_path, write_table(tmp_path / "a.csv", rows()), **options)
-
-
-def test_missing_file_and_folder_are_named(tmp_path, folder):
-    with pytest.raises(FileNotFoundError, match=r"none\.csv: no such annotation file"):
-        build(tmp_path, tmp_path / "none.csv")
-    path = write_table(tmp_path / "a.csv", rows())
-    with pytest.raises(FileNotFoundError, match=r"nowhere: no such image folder"):
-        build(tmp_path, path, images=tmp_path / "nowhere")
-
-
 def test_build_and_read_without_tensorflow(tmp_path, folder):
-    path = write_table(tmp_path / "a.csv", rows())
+    path = write_table(tmp_path / "a.csv", triplet_rows())
     script = f"""
 import sys
 from pathlib import Path
@@ -400,5 +249,5 @@ assert "tensorflow" not in sys.modules
 def test_texts_from_right_to_left_are_kept_as_they_are(tmp_path, folder):
     texts = ["חתול על שטיח", "قطة على سجادة, بدون كلب", "cat \u202ereversed\u202c 猫"]
     table = [{"image": f"{number:09d}.jpg", "caption": text} for number, text in enumerate(texts)]
-    records = all_records(build(tmp_path, write_table(tmp_path / "a.csv", table)))
+    records = all_records(build_triplets(tmp_path, write_table(tmp_path / "a.csv", table)))
     assert [record["caption"] for record in records] == texts
