@@ -13,7 +13,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import jinja2
 import numpy as np
 
 from jaxclip.data.preprocessing import ImageError, decode_image
@@ -22,6 +21,7 @@ from jaxclip.files import write_atomically
 from jaxclip.generation.checks import REASONS
 from jaxclip.generation.errors import GenerateError
 from jaxclip.generation.output import failed_path, read_rows
+from jaxclip.reporting.pages import page_environment
 
 if TYPE_CHECKING:  # JAX is slow to import, and most pages need none
     from jaxclip.pretrained import Clip
@@ -156,13 +156,6 @@ def _statistics(cosines: np.ndarray) -> dict[str, float]:
 
 
 def _render(**page: Any) -> str:
-    here = Path(__file__).parent
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader([here, here.parent / "reporting"]),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = page_environment(Path(__file__).parent)
     environment.filters["share"] = lambda part, whole: f"{100 * part / whole:.1f} %" if whole else "–"
     return environment.get_template("quality.html.j2").render(page, reasons=REASONS, meanings=TEXT_ROLES)

@@ -4,10 +4,8 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-import jinja2
-
 from jaxclip.files import write_atomically
-from jaxclip.reporting.report import data_uri
+from jaxclip.reporting.pages import page_environment
 
 
 class Hit(NamedTuple):
@@ -32,15 +30,7 @@ def write_query_page(
     Raises:
       ValueError: an image that is neither PNG nor JPEG.
     """
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(pathlib.Path(__file__).parent),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["data_uri"] = data_uri
-    template = environment.get_template("query.html.j2")
+    template = page_environment().get_template("query.html.j2")
     # A photograph that both texts find is what the page is about.
     first = {name: {hit.name for hit in hits[0]} for name, hits in found.items()}
     shared = {

@@ -1,6 +1,5 @@
 """The report directory: one self-contained HTML page, the same in Markdown, the scores and the figures."""
 
-import base64
 import dataclasses
 import hashlib
 import json
@@ -8,13 +7,12 @@ import pathlib
 import re
 from collections.abc import Mapping, Sequence
 
-import jinja2
-
 from jaxclip.files import write_atomically
 from jaxclip.reporting import plots
 from jaxclip.reporting.exports import scores_csv, scores_latex
 from jaxclip.reporting.markdown import escape
 from jaxclip.reporting.metrics import Metric
+from jaxclip.reporting.pages import image_type, page_environment
 from jaxclip.reporting.scorecard import MISSING, Cell, Table, legend, scorecard_markdown, scorecard_tables
 
 # The page opens with the first four of these that the first split has.
@@ -25,7 +23,6 @@ _HEADLINES = (
 _HEADLINE_COUNT = 4
 # The searches of a gallery entry; one may lack the paraphrase.
 _QUERIES = ("query", "paraphrased_query", "negated_query")
-_SIGNATURES = {b"\x89PNG\r\n\x1a\n": "png", b"\xff\xd8\xff": "jpeg"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,8 +73,7 @@ def write_report(
       gallery: searches shown side by side, each `{"query": str, "negated_query": str, "checkpoints": {NAME:
         {"query": RESULTS, "negated_query": RESULTS}}}`, where wanted with a `paraphrased_query` as well. RESULTS is,
         best first, a list of `{"image": PNG or JPEG bytes, "score": float, "correct": bool or None}`, None where it is
-        not known whether the sentence is true of the image. Images are shown at 96 pixels and stored as they are: pass
-        thumbnails.
+        not known whether the sentence is true of the image. Images are stored as they are: pass thumbnails.
       provenance: how to remake the run: text, or anything that JSON can hold, by name.
       baseline: checkpoint that the others are compared with.
       failures: records that the last checkpoint gets wrong, each `{"image": PNG or JPEG bytes, "texts": [(role, text)],
@@ -112,15 +108,25 @@ def write_report(
         "legend": legend(document),
         "provenance": {name: _detail(value) for name, value in provenance.items()},
     }
-    files["scores.json"] = (json.dumps(document, indent=2, allow_nan=False) + "\n").encode()
-    files["scores.csv"] = scores_csv(document).encode()
-    files["scores.tex"] = scores_latex(document, baseline).encode()
+    files |= _score_files(document, baseline)
     files["report.md"] = _markdown(page, scorecard_markdown(document, baseline)).encode()
     files["report.html"] = _html(page).encode()
+    _write(directory, files)
+    return directory / "report.html"
+
+
+def _write(directory: pathlib.Path, files: Mapping[str, bytes]) -> None:
     directory.mkdir(parents=True, exist_ok=True)
     for name, content in files.items():
         write_atomically(directory / name, content)
-    return directory / "report.html"
+
+
+def _score_files(document: Mapping, baseline: str) -> dict[str, bytes]:
+    return {
+        "scores.json": (json.dumps(document, indent=2, allow_nan=False) + "\n").encode(),
+        "scores.csv": scores_csv(document).encode(),
+        "scores.tex": scores_latex(document, baseline).encode(),
+    }
 
 
 def _score_figure(number: int, table: Table) -> Figure:
@@ -177,16 +183,9 @@ def _results(gallery: Sequence[Mapping]) -> list[Mapping]:
     ]
 
 
-def _image_type(content: bytes) -> str:
-    for signature, kind in _SIGNATURES.items():
-        if content.startswith(signature):
-            return kind
-    raise ValueError(f"a gallery image is neither PNG nor JPEG: it begins with {content[:8]!r}")
-
-
 def _image_name(content: bytes) -> str:
     """Named by content: an image that several searches find is stored once."""
-    return f"gallery_{hashlib.sha256(content).hexdigest()[:12]}.{_image_type(content)}"
+    return f"gallery_{hashlib.sha256(content).hexdigest()[:12]}.{image_type(content)}"
 
 
 def _verdict(correct: bool | None) -> str:
@@ -195,11 +194,6 @@ def _verdict(correct: bool | None) -> str:
 
 def _mark(correct: bool | None) -> str:
     return {True: "✓", False: "✗", None: ""}[correct]
-
-
-def data_uri(content: bytes) -> str:
-    """A PNG or JPEG as an address that holds the whole image."""
-    return f"data:image/{_image_type(content)};base64,{base64.b64encode(content).decode()}"
 
 
 def _fact(value: object) -> str:
@@ -215,14 +209,8 @@ def _detail(value: object) -> str:
 
 
 def _html(page: Mapping) -> str:
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(pathlib.Path(__file__).parent),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"data_uri": data_uri, "verdict": _verdict, "mark": _mark, "queries": _queries}
+    environment = page_environment()
+    environment.filters |= {"verdict": _verdict, "mark": _mark, "queries": _queries}
     return environment.get_template("report.html.j2").render(page, no_score=MISSING)
 
 
