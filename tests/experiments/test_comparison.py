@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 
 from experiments import document
-from experiments.running import plan, result_file, trial_config, write_json
+from experiments.running import SPLITS, plan, result_file, run_trial, trial_config, write_json
 from experiments.trials import ABLATIONS, METHODS, Trial
 from jaxclip import objectives
 from jaxclip.pretrained import load
+from jaxclip.training.preemption import Preemption
 from jaxclip.training.trainable import partition
 
 
@@ -90,3 +91,21 @@ def test_what_is_written_is_complete_or_absent(tmp_path):
     assert not (tmp_path / "a.json").exists()
     write_json(tmp_path / "a.json", {"x": 1})
     assert json.loads((tmp_path / "a.json").read_text()) == {"x": 1}
+
+
+def test_a_trial_is_trained_and_measured_and_the_base_once(tmp_path):
+    """Two streams, two steps, few scenes: every split gets scores, and every layer a cosine."""
+    sizes = {"train_size": 64, "validation_size": 16, "test_size": 16}
+    changes = {f"datasets.scenes.{key}": size for key, size in sizes.items()}
+    trial = Trial("methods", "few steps", "omni_negclip", {**changes, "schedule.steps": 2, "schedule.warmup_steps": 1})
+    base_file = tmp_path / "base.json"
+    result = run_trial(trial_config(trial, 1), tmp_path / "cache", tmp_path / "data", Preemption(), base_file=base_file)
+    base = json.loads(base_file.read_text())
+    assert set(result["scores"]) == set(base["scores"]) == set(SPLITS)
+    assert result["scores"]["scenes/test"]["caption_to_image_r1"]["n"] == 16
+    assert len(result["layers"]["scenes/test"]["negation"]) == 7  # before the first of six layers, and after each
+    assert result["scores"] != base["scores"] and result["config"]["schedule"]["steps"] == 2
+    written = base_file.stat().st_mtime_ns
+    run_trial(trial_config(trial, 2), tmp_path / "cache", tmp_path / "data", Preemption(), base_file=base_file)
+    assert base_file.stat().st_mtime_ns == written
+    assert {entry.name for entry in tmp_path.iterdir()} == {"base.json", "cache", "data"}  # no scratch is left
