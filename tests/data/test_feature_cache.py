@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxclip import files
 from jaxclip.data import feature_cache
 from jaxclip.data.preprocessing import CLIP as CLIP_PREPROCESSING
 
@@ -181,7 +182,7 @@ def test_a_write_that_fails_leaves_no_part_under_a_name(tmp_path, monkeypatch):
         raise OSError("no space left on device")
 
     with monkeypatch.context() as patched:
-        patched.setattr(feature_cache.os, "replace", disk_full)
+        patched.setattr(files.os, "replace", disk_full)
         with pytest.raises(OSError, match="no space left"):
             feature_cache.cached(tmp_path, "name", SOURCE, Encoder())
     assert list((tmp_path / "name").iterdir()) == []
