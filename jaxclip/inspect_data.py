@@ -18,6 +18,7 @@ from jaxclip.data.inspection import ImageSummary, TextSummary, shared_images, su
 from jaxclip.data.preprocessing import ImageError, decode_image
 from jaxclip.data.tokenizer import Tokenizer
 from jaxclip.datasets import Split
+from jaxclip.datasets.records.builder import BAD_RECORDS_FILE
 from jaxclip.files import write_atomically
 from jaxclip.prepare import build_terms, open_splits, starting_model, stream_split
 from jaxclip.reporting.contact_sheet import contact_sheet
@@ -94,9 +95,11 @@ def inspect_split(name: str, split: Split, tokenizer: Tokenizer) -> dict[str, Im
         say(describe_texts(role, texts, tokenizer.context_length))
     for classes in split.zeroshot:
         say(f"  {classes.name}: {len(classes.classes):,} classes, {classes.classes[0]} to {classes.classes[-1]}")
-    skipped = split.folder / "bad_records.jsonl" if split.folder else None
+    skipped = split.folder / BAD_RECORDS_FILE if split.folder else None
     if skipped and skipped.exists():
-        say(f"  {sum(1 for _ in skipped.open()):,} bad rows were skipped in the whole data set: {skipped}")
+        count = sum(1 for _ in skipped.open())
+        say(f"  {count:,} bad rows of the whole data set were left out: {skipped}")
+        say(f"  (mended ones come in when {skipped.parent} is removed)")
     return summaries
 
 
