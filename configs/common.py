@@ -55,6 +55,8 @@ def fine_tuning(
     config.evaluation = ConfigDict(dict(evaluation))
     config.checkpoint = ConfigDict({"every": 200, "best": "original_over_negation"})
     config.mesh = ConfigDict({"data": -1, "model": 1})
+    # Worker processes are for images that each step decodes: a trained image tower, or augmentation.
+    config.pipeline = ConfigDict({"threads": 2, "workers": 0})
     config.log_every = 10
     return config
 

@@ -146,8 +146,8 @@ def embed(
     with Bar("Images", len(paths), "images", lambda: None) as bar:
         images = clip.encode_image(photographs, bar.advance)
     kept = [number for number in range(len(paths)) if number not in photographs.bad]
-    for reason in photographs.bad.values():
-        say(f"Skipped: {reason}")
+    for number in sorted(photographs.bad):
+        say(f"Skipped: {photographs.bad[number]}")
     truncated = clip.tokenizer.count_truncated(texts)
     if truncated:
         say(f"{truncated} of {len(texts)} texts are longer than {clip.tokenizer.context_length} tokens and were cut")

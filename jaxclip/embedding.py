@@ -3,9 +3,13 @@
 Shapes: N items, B batch, D embedding, S image size.
 """
 
+import collections
+import contextlib
 import dataclasses
 import functools
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import jax
 import numpy as np
@@ -19,6 +23,25 @@ from jaxclip.training.sharding import local_data_shards, replicated, shard_batch
 
 def _ignore(count: int) -> None:
     del count
+
+
+def _read_ahead(load: Callable[[int], np.ndarray], batches: Iterable[Sequence[int]]) -> Iterator[np.ndarray]:
+    """The loaded items of each batch, stacked; an item that stands in a batch several times is loaded once."""
+    with ThreadPoolExecutor(os.cpu_count()) as pool:  # threads suffice: Pillow decodes without the interpreter's lock
+        waiting: collections.deque[tuple[Sequence[int], dict[int, Future]]] = collections.deque()
+        try:
+            for numbers in batches:
+                waiting.append((numbers, {number: pool.submit(load, number) for number in dict.fromkeys(numbers)}))
+                if len(waiting) == 2:
+                    yield _stacked(*waiting.popleft())
+            while waiting:
+                yield _stacked(*waiting.popleft())
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _stacked(numbers: Sequence[int], futures: Mapping[int, Future]) -> np.ndarray:
+    return np.stack([futures[number].result() for number in numbers])
 
 
 @functools.lru_cache(maxsize=8)
@@ -55,15 +78,22 @@ class Encoders:
     def images(
         self, params: dict, load: Callable[[int], np.ndarray], count: int, on_batch: Callable[[int], None] = _ignore
     ) -> np.ndarray:
-        """Embeddings float32 [N, D] of the images `load(0)` … `load(count - 1)`, each float32 [S, S, 3]."""
+        """Embeddings float32 [N, D] of the images `load(0)` … `load(count - 1)`, each float32 [S, S, 3].
+
+        Images are loaded in threads, one for each core, and while the batch before them is encoded.
+        """
         B, outputs = self._batch_for(count), []
         encode = _compiled(self.model, self.mesh, "encode_image")
-        for start in range(0, count, B):
-            # The last batch repeats its last image: one shape, one program, the same count of steps everywhere.
-            numbers = np.minimum(np.arange(start, start + B), count - 1)[self._my_part(B)]
-            batch = shard_batch(self.mesh, np.stack([load(int(number)) for number in numbers]))
-            outputs.append(jax.device_get(encode({"params": params}, batch))[: count - start])
-            on_batch(len(outputs[-1]))
+        # The last batch repeats its last image: one shape, one program, the same count of steps everywhere.
+        batches = [
+            np.minimum(np.arange(start, start + B), count - 1)[self._my_part(B)].tolist()
+            for start in range(0, count, B)
+        ]
+        with contextlib.closing(_read_ahead(load, batches)) as loaded:
+            for start, images in zip(range(0, count, B), loaded, strict=True):
+                batch = shard_batch(self.mesh, images)
+                outputs.append(jax.device_get(encode({"params": params}, batch))[: count - start])
+                on_batch(len(outputs[-1]))
         return np.concatenate(outputs)
 
     def texts(

@@ -32,7 +32,7 @@ from tqdm import tqdm
 
 import jaxclip
 from jaxclip.generation.captions import read_captions
-from jaxclip.generation.endpoint import Endpoint
+from jaxclip.generation.endpoint import Endpoint, host
 from jaxclip.generation.errors import GenerateError
 from jaxclip.generation.models import Models
 from jaxclip.generation.objects import Instances, read_instances
@@ -60,7 +60,7 @@ def check_flags(values: flags.FlagValues) -> None:
         raise GenerateError("--roles=absence by rules needs --instances: what is in the images")
     for name in ("generator", "verifier"):
         if not by_rules and not values[name].value:
-            raise GenerateError(f"--{name}: expected the name of a model at {values.base_url.rpartition('@')[2]}")
+            raise GenerateError(f"--{name}: expected the name of a model at {host(values.base_url)}")
     for name in ("generator", "verifier", "vision", "prompts"):
         if by_rules and values[name].value:
             raise GenerateError(f"--{name}: rules have no models; leave it out, or give the URL of an endpoint")

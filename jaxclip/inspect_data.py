@@ -1,32 +1,25 @@
-"""Builds the data of a config and shows what is in it, before anything is trained on it.
-
-    python -m jaxclip.inspect_data --config=configs/semclip.py:triplets --workdir=runs/mine --config.KEY=VALUE …
+"""What `jaxclip.main --dry_run` shows: the data of a config, built and looked at before anything is trained on it.
 
 For every split that the config's streams and evaluation read: how many records and images, which roles there are and
-which ones the objectives lack, how long the texts are in tokens and how many are cut, images that cannot be decoded,
-rows that the build skipped, images that two splits share. WORKDIR/inspection gets a contact sheet of 16 records of
-each split with all their texts. It leaves everything else in WORKDIR alone. The exit status is 1 where something is
-wrong.
+which ones the objectives lack, how long the texts are in tokens and how many are cut, the classes of a zero-shot set,
+images that cannot be decoded, rows that the build skipped, images that two splits share; and a contact sheet of 16
+records with all their texts.
 """
 
-import os
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from absl import app, flags
 
-from jaxclip import console
-from jaxclip.config import Config, parse
+from jaxclip.config import Config
 from jaxclip.console import Bar, say
 from jaxclip.data.feature_cache import unique_images
 from jaxclip.data.inspection import ImageSummary, TextSummary, shared_images, summarise_images, summarise_texts
 from jaxclip.data.preprocessing import ImageError, decode_image
 from jaxclip.data.tokenizer import Tokenizer
 from jaxclip.datasets import Split
+from jaxclip.datasets.records.builder import BAD_RECORDS_FILE
 from jaxclip.files import write_atomically
-from jaxclip.main import CONFIG, DATA_DIR, USER_ERRORS, WORKDIR, read_flags
 from jaxclip.prepare import build_terms, open_splits, starting_model, stream_split
 from jaxclip.reporting.contact_sheet import contact_sheet
 from jaxclip.reporting.plots import png
@@ -100,9 +93,13 @@ def inspect_split(name: str, split: Split, tokenizer: Tokenizer) -> dict[str, Im
     for role in split.roles:
         texts = summarise_texts([record[role] for record in records], tokenizer)
         say(describe_texts(role, texts, tokenizer.context_length))
-    skipped = split.folder / "bad_records.jsonl" if split.folder else None
+    for classes in split.zeroshot:
+        say(f"  {classes.name}: {len(classes.classes):,} classes, {classes.classes[0]} to {classes.classes[-1]}")
+    skipped = split.folder / BAD_RECORDS_FILE if split.folder else None
     if skipped and skipped.exists():
-        say(f"  {sum(1 for _ in skipped.open()):,} bad rows were skipped in the whole data set: {skipped}")
+        count = sum(1 for _ in skipped.open())
+        say(f"  {count:,} bad rows of the whole data set were left out: {skipped}")
+        say(f"  (mended ones come in when {skipped.parent} is removed)")
     return summaries
 
 
@@ -119,7 +116,19 @@ def problems_of(missing: Mapping[str, Sequence[str]], summaries: Mapping[str, Ma
 
 
 def inspect(config: Config, data_dir: Path, output: Path) -> list[str]:
-    """Builds, prints and draws; what is wrong, a line each."""
+    """Builds, prints and draws.
+
+    Args:
+      config: of a training run.
+      data_dir: the root folder of TFDS data sets.
+      output: gets a contact sheet of each split, DATASET_SPLIT.png.
+
+    Returns:
+      What is wrong, a line each.
+
+    Raises:
+      DatasetError, ConfigError, FileNotFoundError: data that cannot be built, or a model that cannot be read.
+    """
     splits = open_splits(config, data_dir)
     tokenizer = model_tokenizer(config, splits)
     output.mkdir(parents=True, exist_ok=True)
@@ -130,22 +139,3 @@ def inspect(config: Config, data_dir: Path, output: Path) -> list[str]:
         write_atomically(sheet, png(contact_sheet(f"{name}: {len(split):,} records", sheet_records(split))))
         say(f"  {sheet}")
     return problems_of(missing_roles(config, splits), summaries)
-
-
-def main(arguments: Sequence[str]) -> None:
-    """Reads the flags and inspects."""
-    console.check_arguments(arguments, CONFIG.value)
-    console.quiet_libraries()
-    try:
-        problems = inspect(parse(CONFIG.value), Path(DATA_DIR.value).expanduser(), Path(WORKDIR.value) / "inspection")
-    except USER_ERRORS as error:
-        say(f"\nError: {error}")
-        sys.exit(1)
-    say("\nNothing is wrong." if not problems else "\n" + "\n".join(f"Problem: {line}" for line in problems))
-    sys.exit(bool(problems))
-
-
-if __name__ == "__main__":
-    os.environ.setdefault("JAX_PLATFORMS", "cpu")  # nothing is computed that would need an accelerator
-    flags.mark_flags_as_required(["config", "workdir"])
-    app.run(main, flags_parser=read_flags)

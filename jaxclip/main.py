@@ -6,6 +6,10 @@ The work directory gets config.json, metrics.jsonl, tensorboard/, checkpoints/ a
 command again after an interruption (Ctrl-C, SIGTERM, a crash, SIGKILL): it goes on from the last checkpoint with the
 same numbers that an uninterrupted run would have had.
 
+With --dry_run it only builds the data and shows what is in it: counts, lengths in tokens, missing roles, bad rows and
+images, images that splits share, and in WORKDIR/inspection a sheet of 16 records of each split with all their texts.
+The exit status is 1 where something is wrong.
+
 Change any setting of the config from the command line: --config.optimizer.learning_rate=1e-3
 Pass the config file an argument after a colon:         --config=configs/semclip.py:smoke
 """
@@ -27,6 +31,7 @@ from jaxclip.console import read_flags, say
 from jaxclip.data.preprocessing import ImageError
 from jaxclip.datasets import DatasetError
 from jaxclip.files import write_atomically
+from jaxclip.inspect_data import inspect
 from jaxclip.prepare import images_to_cache, prepare
 from jaxclip.pretrained import ModelDirectoryError
 from jaxclip.reporting.scorecard import print_scorecard
@@ -49,6 +54,7 @@ DATA_DIR = flags.DEFINE_string(
     os.environ.get("TFDS_DATA_DIR", os.path.join("~", "tensorflow_datasets")),
     "Root folder of prepared data sets (also by the environment variable TFDS_DATA_DIR).",
 )
+DRY_RUN = flags.DEFINE_bool("dry_run", False, "Build the data and show what is in it; train nothing.")
 
 # Errors of what a user gave us: shown as one message, without a traceback.
 USER_ERRORS = (
@@ -123,6 +129,13 @@ def execute(config: Config, workdir: Path, data_dir: Path, preemption: Preemptio
     return document
 
 
+def dry_run(config: Config, workdir: Path, data_dir: Path) -> int:
+    """Builds the data and shows what is in it; the exit status."""
+    problems = inspect(config, data_dir, workdir / "inspection")
+    say("\n" + ("\n".join(f"Problem: {line}" for line in problems) or "Nothing is wrong."))
+    return int(bool(problems))
+
+
 def main(arguments: Sequence[str]) -> None:
     """Reads the flags and runs."""
     console.check_arguments(arguments, CONFIG.value)
@@ -131,7 +144,10 @@ def main(arguments: Sequence[str]) -> None:
         jax.distributed.initialize()
     preemption = Preemption().install()
     try:
-        execute(parse(CONFIG.value), Path(WORKDIR.value), Path(DATA_DIR.value).expanduser(), preemption)
+        config, workdir, data_dir = parse(CONFIG.value), Path(WORKDIR.value), Path(DATA_DIR.value).expanduser()
+        if DRY_RUN.value:
+            sys.exit(dry_run(config, workdir, data_dir))
+        execute(config, workdir, data_dir, preemption)
     except Preempted:
         say("Stopped by SIGTERM; everything is saved. The same command goes on from here.")
         sys.exit(EXIT_CODE)

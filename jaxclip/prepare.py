@@ -157,9 +157,11 @@ def stream_roles(terms: tuple[Term, ...], config: Config, splits: Mapping[str, S
         available = (*split.roles, *split.images)
         missing = [role for role in dict.fromkeys(needed) if role not in available]
         if missing:
+            source = config.datasets[config.streams[stream].dataset].settings.get("annotations")
+            made_of = f" of {source}" if source else ""
             raise ConfigError(
                 f"config.streams.{stream}: the objectives need the role(s) {', '.join(missing)}; "
-                f"{split.name} has {', '.join(available)}"
+                f"{split.name}{made_of} has {', '.join(available)}"
             )
         roles[stream] = tuple(dict.fromkeys(role for objective in users for role in objective.roles))
         images[stream] = tuple(dict.fromkeys(role for objective in users for role in objective.images))

@@ -11,6 +11,7 @@ import dataclasses
 import functools
 import json
 import os
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
@@ -75,15 +76,21 @@ class Clip(Checkpoint):
     ) -> np.ndarray:
         """PIL images or uint8 arrays [H, W, 3] → float32 [n, D], L2-normalised.
 
-        A sequence that opens its images when they are asked for is never held in memory whole. `on_batch(items)` is
-        called after each batch, for progress bars.
+        A sequence that opens its images when they are asked for, by several threads, is never held in memory whole.
+        `on_batch(items)` is called after each batch, for progress bars.
         """
         images = images if isinstance(images, Sequence) else list(images)
         if not images:
             return np.zeros((0, self.config.embed_dim), np.float32)
 
+        lock = threading.Lock()
+
         def load(number: int) -> np.ndarray:
-            return preprocess(images[number], self.preprocessing)
+            image = images[number]
+            if isinstance(image, Image.Image):
+                with lock:  # one image may stand in the list twice, and Pillow reads a file in one thread only
+                    image.load()
+            return preprocess(image, self.preprocessing)
 
         encoders = Encoders(CLIP(self.config), self._mesh, batch_size=64)
         return _normalised(encoders.images(self._device_params, load, len(images), on_batch))

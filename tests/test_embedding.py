@@ -1,5 +1,8 @@
 """Encoding many items: the same as one at a time, whatever the batch, packing and padding."""
 
+import os
+import threading
+
 import jax
 import numpy as np
 import pytest
@@ -48,6 +51,31 @@ def test_images_equal_one_batch(params, batch_size):
     found = encoders.images(params, lambda number: images[number], len(images), done.append)
     np.testing.assert_allclose(found, expected, atol=2e-5)
     assert sum(done) == len(images)
+
+
+@pytest.mark.skipif(os.cpu_count() < 2, reason="one core, one thread")
+def test_images_are_loaded_at_the_same_time_and_each_once(params):
+    """Two loads wait for each other: one after the other they would wait for ever."""
+    together, seen = threading.Barrier(2), []
+
+    def load(number):
+        seen.append(number)
+        if number < 2:
+            together.wait(timeout=60)
+        return np.zeros((16, 16, 3), np.float32)
+
+    Encoders(CLIP(CONFIG), make_mesh(MeshSettings()), 4).images(params, load, 5)  # the second batch holds one image
+    assert sorted(seen) == [0, 1, 2, 3, 4]
+
+
+def test_an_image_that_cannot_be_loaded_stops(params):
+    def load(number):
+        if number == 3:
+            raise ValueError("image 3 is broken")
+        return np.zeros((16, 16, 3), np.float32)
+
+    with pytest.raises(ValueError, match="image 3 is broken"):
+        Encoders(CLIP(CONFIG), make_mesh(MeshSettings()), 2).images(params, load, 9)
 
 
 def test_raising_in_on_batch_stops(params):

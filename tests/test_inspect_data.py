@@ -1,4 +1,4 @@
-"""The command that shows what is in the data of a config."""
+"""`--dry_run`, which shows what is in the data of a config."""
 
 import csv
 import io
@@ -62,7 +62,7 @@ def test_it_says_what_is_there_and_what_is_wrong(files, capsys):
     shown = capsys.readouterr().out
     assert "mine/train: 10 records, " in shown and "mine/test: 9 records, " in shown
     assert "1 cut" in shown
-    assert "1 bad rows were skipped" in shown
+    assert "1 bad rows of the whole data set were left out" in shown
     assert problems[0] == "mine/train lacks what its objectives need: paraphrase"
     assert len(problems) == 2 and problems[1].startswith("mine/train and mine/test share ")
     for name in ("mine_train", "mine_test"):
@@ -83,8 +83,20 @@ def test_the_command_ends_with_1_where_something_is_wrong(files):
         f"--config.datasets.triplets.annotations={files / 'rows.csv'}",
         f"--config.datasets.triplets.images={files / 'images'}",
     ]
-    command = [sys.executable, "-m", "jaxclip.inspect_data", *arguments]
+    command = [sys.executable, "-m", "jaxclip.main", "--dry_run", *arguments]
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert result.returncode == 1
     assert "Error: " in result.stdout and "rows.csv, line 5: 'caption': expected a text, found ''" in result.stdout
     assert "Traceback" not in result.stdout + result.stderr
+    assert not (files / "run").exists()
+
+
+def test_a_dry_run_of_sound_data_trains_nothing(tmp_path):
+    arguments = ["--config=configs/semclip.py:smoke", f"--workdir={tmp_path / 'run'}", f"--data_dir={tmp_path}"]
+    command = [sys.executable, "-m", "jaxclip.main", "--dry_run", *arguments]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "scenes/train: 128 records, 128 × image" in result.stdout and "Nothing is wrong." in result.stdout
+    assert "colour: " in result.stdout  # classes of the zero-shot labels
+    assert [entry.name for entry in (tmp_path / "run").iterdir()] == ["inspection"]
+    assert len(list((tmp_path / "run" / "inspection").glob("scenes_*.png"))) == 5

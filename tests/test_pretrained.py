@@ -203,6 +203,14 @@ def test_embeddings_do_not_depend_on_the_batch(clip, images):
         np.testing.assert_allclose(encode(items[::-1])[::-1], together, atol=1e-6)
 
 
+def test_an_image_that_is_not_read_yet_may_stand_in_the_list_many_times(clip, images, tmp_path):
+    Image.fromarray(images[0]).resize((600, 400)).save(tmp_path / "image.png")
+    with Image.open(tmp_path / "image.png") as image:
+        found = clip.encode_image([image] * 30)
+        expected = clip.encode_image([np.asarray(image)])
+    np.testing.assert_allclose(found, np.repeat(expected, 30, axis=0), atol=1e-6)
+
+
 def test_more_items_than_a_batch_holds(clip):
     texts = [f"text {number}" for number in range(300)]
     embeddings = clip.encode_text(texts)

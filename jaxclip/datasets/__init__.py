@@ -22,7 +22,7 @@ from jaxclip.datasets.formats.triplets import read_triplets
 from jaxclip.datasets.records import builder as records_builder
 from jaxclip.datasets.records.builder import BadRecordPolicy
 from jaxclip.datasets.records.rows import Annotations
-from jaxclip.datasets.records.splitting import Splitting
+from jaxclip.datasets.records.splitting import SPLITS, Splitting
 from jaxclip.datasets.scenes import builder as scenes_builder
 from jaxclip.datasets.scenes import source as scenes_source
 from jaxclip.datasets.splits import (
@@ -91,6 +91,12 @@ def _annotated(read: Callable[..., Annotations], *, divided: bool) -> _Builder:
         policy = BadRecordPolicy(**_take(settings, BadRecordPolicy))
         splitting = Splitting(**_take(settings, Splitting)) if divided else None
         builder, store = records_builder.prepare(data_dir, read(**settings), splitting, policy)
+        if divided and split in SPLITS and split not in builder.info.splits:
+            total = sum(part.num_examples for part in builder.info.splits.values())
+            raise DatasetError(
+                f"{name}: none of the {total} records came into this split; more images would, or larger shares (the "
+                "settings validation and test)"
+            )
         check_split(name, builder, split)
         folder = Path(str(builder.data_path))
         with np.load(folder / records_builder.IMAGE_ROWS_FILE) as saved:

@@ -5,20 +5,23 @@ server that sends a byte a minute would hold a row for ever.
 """
 
 import asyncio
+import base64
 import dataclasses
 import email.utils
 import logging
 import random
+import re
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 from jaxclip.generation.errors import GenerateError, RowFailed
 
 MAX_ANSWER_TOKENS = 200
 _LONGEST_WAIT = 60.0  # seconds between two tries, where the endpoint asks for nothing else
 _LONGEST_RETRY_AFTER = 600.0
+_SHORTEST_SECRET = 6  # characters
 _STRUCTURED_REFUSED = (400, 404, 415, 422, 501)
 _RETRIED = {408: "timeout", 409: "server_error", 425: "server_error", 429: "rate_limit"}
 
@@ -29,6 +32,9 @@ class Usage:
 
     prompt: int = 0
     completion: int = 0
+
+    def __add__(self, other: "Usage") -> "Usage":
+        return Usage(self.prompt + other.prompt, self.completion + other.completion)
 
 
 class Endpoint:
@@ -57,19 +63,24 @@ class Endpoint:
             first_wait: seconds before the second try; doubled for each further one.
 
         Raises:
-            GenerateError: no http(s) URL.
+            GenerateError: no http(s) URL, or one with a query.
         """
         parts = urlsplit(base_url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise GenerateError(f"--base_url: expected rules or http(s)://HOST[:PORT]/v1, found {_host(base_url)!r}")
+            raise GenerateError(f"--base_url: expected rules or http(s)://HOST[:PORT]/v1, found {host(base_url)!r}")
+        if parts.query or parts.fragment:
+            raise GenerateError(
+                f"--base_url: expected nothing behind {host(base_url)}, found a query; API keys come from the "
+                "environment, see --help"
+            )
         import openai  # here, because rules do without
 
         for name in ("openai", "httpx", "httpx2", "httpcore", "httpcore2"):  # at debug level they would log requests
             logging.getLogger(name).setLevel(logging.WARNING)
         self.model = model
         self._openai = openai
-        self._host = _host(base_url)
-        self._secrets = [secret for secret in (api_key, parts.password) if secret]
+        self._host = host(base_url)
+        self._secrets = _secrets(api_key, parts)
         self._temperature, self._timeout = temperature, timeout
         self._tries, self._first_wait = tries, first_wait
         self._structured: bool | None = None  # whether the endpoint takes a schema; None until one request has told
@@ -171,10 +182,21 @@ class Endpoint:
         return text
 
 
-def _host(base_url: str) -> str:
+def host(base_url: str) -> str:
     """The URL without user, password and query, which may be secrets."""
-    parts = urlsplit(base_url)
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
+    scheme, separator, rest = base_url.rpartition("://")
+    return scheme + separator + re.split(r"[?#]", rest.rpartition("@")[2])[0]
+
+
+def _secrets(api_key: str | None, parts: SplitResult) -> list[str]:
+    """What must not be shown: the key, and user and password of the URL, in each form that a server may repeat.
+
+    Shorter ones are dummies, such as "x" for a server that wants any key, and would be cut out of common words.
+    """
+    user, password = unquote(parts.username or ""), unquote(parts.password or "")
+    basic = base64.b64encode(f"{user}:{password}".encode()).decode() if user else ""
+    found = {api_key or "", parts.username or "", parts.password or "", user, password, basic}
+    return sorted((secret for secret in found if len(secret) >= _SHORTEST_SECRET), key=len, reverse=True)
 
 
 def _retry_after(error: Exception) -> float | None:

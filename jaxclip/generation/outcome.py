@@ -17,7 +17,8 @@ class Outcome:
         texts: role → accepted text.
         refused: role → reasons for which texts were refused on the way.
         notes: how it was made, such as the absent object or the name of a rule.
-        usage: tokens.
+        usage: tokens of this run.
+        earlier: tokens of the tries before, where a failed row is tried again.
         role: the role that is being written; after a failure, the one that failed.
         reason: why the row failed, None where it has all its texts.
         detail: what was seen then.
@@ -28,6 +29,7 @@ class Outcome:
     refused: dict[str, list[str]] = dataclasses.field(default_factory=dict)
     notes: dict[str, Any] = dataclasses.field(default_factory=dict)
     usage: Usage = dataclasses.field(default_factory=Usage)
+    earlier: Usage = dataclasses.field(default_factory=Usage)
     role: str | None = None
     reason: str | None = None
     detail: str = ""
@@ -39,7 +41,7 @@ class Outcome:
             "made_by": dict(made_by),
             "refused": self.refused,
             "notes": self.notes,
-            "tokens": dataclasses.asdict(self.usage),
+            "tokens": dataclasses.asdict(self.usage + self.earlier),
         }
         if self.reason is None:
             return row | self.texts | trace

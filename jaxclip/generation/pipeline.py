@@ -2,8 +2,8 @@
 
 import asyncio
 import collections
-from collections.abc import AsyncIterator, Sequence
-from typing import Protocol
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any, Protocol
 
 from tqdm import tqdm
 
@@ -100,8 +100,7 @@ async def _rows_of_one_caption(
     """The rows of one caption, one after the other, so that texts that they share are written once."""
     failure: tuple[str, RowFailed] | None = None
     for caption in group:
-        before = output.failed.get(caption.id, {}).get("texts", {})
-        outcome = Outcome(caption, texts={**before, **shared})
+        outcome = _started(caption, output.failed.get(caption.id), shared)
         try:
             for role in roles:
                 if role in outcome.texts or role == "false_absence":  # which comes with the absence
@@ -116,6 +115,19 @@ async def _rows_of_one_caption(
                 failure = (outcome.role, error)
         shared |= {role: text for role, text in outcome.texts.items() if role in writer.shared_roles}
         yield outcome
+
+
+def _started(caption: Caption, failed: Mapping[str, Any] | None, shared: Mapping[str, str]) -> Outcome:
+    """An outcome with the texts that are there already; that of a failed row goes on with all that the row tells."""
+    if failed is None:
+        return Outcome(caption, texts=dict(shared))
+    return Outcome(
+        caption,
+        texts={**failed["texts"], **shared},
+        refused={role: list(reasons) for role, reasons in failed["refused"].items()},
+        notes=dict(failed["notes"]),
+        earlier=Usage(**failed["tokens"]),
+    )
 
 
 def _bar(total: int, done: int) -> tqdm:

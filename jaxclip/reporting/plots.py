@@ -33,7 +33,7 @@ _ROLES = {
     "negation": ("negation, false", VERMILLION, "-"),
     "hard_negative": ("hard negative, false", PURPLE, "--"),
 }
-_BINS = 60
+_FEWEST_BINS, _MOST_BINS = 12, 60
 # Baseline first: hollow and grey.
 _MARKERS = [("o", MUTED), ("o", BLUE), ("s", VERMILLION), ("D", GREEN), ("^", PURPLE), ("v", ORANGE)]
 _LEGEND_COLUMNS = 3
@@ -61,7 +61,10 @@ def similarity_histograms(similarities: Mapping[str, Mapping[str, np.ndarray]]) 
     }
     values = np.concatenate([np.zeros(0), *(array for roles in panels.values() for array in roles.values())])
     low, high = (values.min(), values.max()) if values.size else (-1.0, 1.0)
-    edges = np.linspace(low - 0.005, high + 0.005, _BINS + 1)
+    # Few values in narrow bins would show each value by itself, not how they are spread.
+    most = max((array.size for roles in panels.values() for array in roles.values()), default=0)
+    bins = int(np.clip(2 * np.sqrt(most), _FEWEST_BINS, _MOST_BINS))
+    edges = np.linspace(low - 0.005, high + 0.005, bins + 1)
     with matplotlib.rc_context(STYLE):
         figure = matplotlib.figure.Figure(figsize=(8, 0.6 + 2.5 * len(panels)), layout="constrained")
         axes = figure.subplots(len(panels), 1, sharex=True, sharey=True, squeeze=False)[:, 0]

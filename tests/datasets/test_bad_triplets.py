@@ -30,6 +30,7 @@ def folder(tmp_path) -> Path:
         ({"caption": "  "}, r"'caption': expected a text, found '  '"),
         ({"paraphrased": "nan"}, r"'paraphrased': expected a text, found 'nan'"),
         ({"negation": "A cat,  number 4 "}, r"the negation equals the caption: 'A cat,  number 4 '"),
+        ({"negation": "A cat number 4."}, r"the negation equals the caption: 'A cat number 4\.'"),
         ({"negation": "cat “4”"}, r"the negation equals the paraphrase"),
         ({"filename": ""}, r"'filename': expected a text, found ''"),
         ({"filename": "missing.jpg"}, r"missing\.jpg: no such image file"),

@@ -184,6 +184,21 @@ def test_ccneg(tmp_path):
     assert records_of(kept["test"])[1]["negation"] == "a cat, but not number 5"
 
 
+def test_ccneg_negation_that_is_the_caption_is_bad_in_training_and_wrong_in_the_test(tmp_path):
+    content, images = ccneg(tmp_path)
+    for number in (2, 5):
+        content["annotations"][number]["sop_data"]["negative-prompt"] = f"A cat, number {number}"
+    file = save_torch(tmp_path / "ccneg_preprocessed.pt", content)
+    settings = {"annotations": file, "images": images, "test_size": 3}
+    with pytest.raises(DatasetError, match=r"ccneg_preprocessed\.pt, item 2: the negation equals the caption"):
+        open_all("ccneg", tmp_path / "out", **settings)
+    splits = open_all("ccneg", tmp_path / "out", **settings, on_bad_record="skip", allow_bad_fraction=0.2)
+    assert {name: [record["id"] for record in records_of(split)] for name, split in splits.items()} == {
+        "train": ["0", "1", "3"],
+        "test": ["4", "5", "6"],
+    }
+
+
 def test_ccneg_distractors_count_coco_by_sorted_image_id(tmp_path):
     content, images = ccneg(tmp_path)
     file = save_torch(tmp_path / "ccneg_preprocessed.pt", content)

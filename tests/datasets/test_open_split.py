@@ -82,6 +82,16 @@ def test_triplets_open_with_given_columns_only(tmp_path):
     assert split[0]["negation"] == f"not {number}"
 
 
+def test_a_split_that_got_no_record_says_so(tmp_path):
+    (tmp_path / "images").mkdir()
+    Image.new("RGB", (8, 8)).save(tmp_path / "images" / "a.png")
+    (tmp_path / "rows.csv").write_text("image,caption\na.png,one\na.png,two\n")
+    settings = {"annotations": str(tmp_path / "rows.csv"), "images": str(tmp_path / "images")}
+    assert len(open_split("mine/train", "triplets", settings, tmp_path / "tfds")) == 2
+    with pytest.raises(DatasetError, match=r"mine/test: none of the 2 records came into this split; more images would"):
+        open_split("mine/test", "triplets", settings, tmp_path / "tfds")
+
+
 def test_pretraining_scenes_have_arrays_and_one_split(tmp_path):
     split = open_split("p/train", "pretraining_scenes", {"size": 4, "single_object": 2}, tmp_path)
     assert split[0]["image"].shape == (48, 48, 3)

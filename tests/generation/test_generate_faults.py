@@ -5,6 +5,7 @@ import json
 import multiprocessing
 import os
 import random
+import re
 import runpy
 import signal
 import subprocess
@@ -121,7 +122,8 @@ def test_what_hangs_is_given_up_and_tried_again(tmp_path):
 
 def test_failed_rows_are_tried_again_alone_and_keep_what_they_had(tmp_path):
     captions = ["A man rides a horse.", "A man rides a cow."]
-    endpoint = FaultyEndpoint({captions[1]: ["ok", "ok", "refuse", "ok"]})  # the paraphrase passes, the negation fails
+    # The paraphrase passes at the second try, the negation fails.
+    endpoint = FaultyEndpoint({captions[1]: [json.dumps({"text": captions[1]}), "ok", "ok", "refuse", "ok"]})
     files = write_captions(tmp_path / "in.csv", captions), tmp_path / "out.jsonl"
     with endpoint.running():
         first = run_command(*command(*files, endpoint.url))
@@ -139,6 +141,16 @@ def test_failed_rows_are_tried_again_alone_and_keep_what_they_had(tmp_path):
     assert [kind for _, _, kind in endpoint.requests[before:]] == ["negation", "verdict"]
     assert {row["caption"] for row in read(tmp_path / "out.jsonl")} == set(captions)
     assert read(tmp_path / "out.failed.jsonl") == []
+    # What the first try wrote and cost still counts: for the row, and on the page.
+    (row,) = [row for row in read(tmp_path / "out.jsonl") if row["caption"] == captions[1]]
+    assert row["refused"] == {"paraphrase": ["copy"]}
+    assert row["tokens"] == {"prompt": 5 * 10, "completion": 5 * 5}  # copy, rewritten, judged; negation, judged
+    page = (tmp_path / "report.html").read_text()
+    assert "2 of 2: every text passed all checks" in page
+    assert re.search(r"paraphrase.*?100\.0 %.*?50\.0 %.*?50\.0 %", page, re.DOTALL)  # accepted, at once, rewritten
+    # The bar and the summary count all rows: one accepted before, one now.
+    assert "2/2" in again.stderr and "100% accepted, 30 tokens" in again.stderr  # tokens are this run's
+    assert "2 accepted" in again.stdout + again.stderr and "failed:" not in again.stdout + again.stderr
 
 
 def test_equal_captions_are_asked_for_once(tmp_path):

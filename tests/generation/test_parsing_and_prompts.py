@@ -4,7 +4,10 @@ import json
 
 import pytest
 
+from jaxclip.generation.checks import refusal
+from jaxclip.generation.english import mentions
 from jaxclip.generation.errors import GenerateError
+from jaxclip.generation.objects import names_object
 from jaxclip.generation.parsing import read_objects, read_text, read_verdict
 from jaxclip.generation.prompts import PROMPTS, load_prompts
 
@@ -76,6 +79,28 @@ def test_examples_answer_as_the_schema_wants():
             assert set(values) == set(PROMPTS[name][0]) and set(answer) == set(prompt.schema["required"])
             if "verdict" in answer:
                 assert answer["verdict"] in ("yes", "no")
+
+
+ROLES_WRITTEN = ("paraphrase", "negation", "hard_negative", "absence")
+
+
+@pytest.mark.parametrize("role", ROLES_WRITTEN)
+def test_examples_pass_the_checks_that_answers_go_through(role):
+    """A model that does as it is shown must not be refused; nor may the verifier be shown a yes to a bad text."""
+    prompts = load_prompts(None)[0]
+    shown = [(values, answer["text"]) for values, answer in prompts[role].examples]
+    shown += [
+        (values, values["text"]) for values, answer in prompts[f"verify_{role}"].examples if answer["verdict"] == "yes"
+    ]
+    for values, text in shown:
+        reason = refusal(role, text, caption=values["caption"], texts={}, absent_object=values.get("object"))
+        assert reason is None, (text, reason)
+
+
+def test_examples_of_objects_are_usable():
+    for values, answer in load_prompts(None)[0]["objects"].examples:
+        assert mentions(values["caption"], answer["present"])
+        assert not any(names_object(values["caption"], name) for name in answer["absent"])
 
 
 def test_own_prompts_replace_the_package_s(tmp_path):

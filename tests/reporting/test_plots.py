@@ -36,6 +36,15 @@ def test_histograms_survive_degenerate_values(values):
     plots.png(plots.similarity_histograms({"base": {"caption": np.array(values), "negation": np.array([])}}))
 
 
+@pytest.mark.parametrize(("count", "bins"), [(25, 12), (400, 40), (5000, 60)])
+def test_few_values_get_few_bins(count, bins):
+    values = np.random.default_rng(0).normal(size=count)
+    (axis,) = plots.similarity_histograms({"base": {"caption": values}}).axes
+    ((edges, heights),) = [(patch.get_data().edges, patch.get_data().values) for patch in axis.patches][:1]
+    assert len(edges) == bins + 1
+    np.testing.assert_allclose(heights, np.histogram(values, edges)[0] / count)
+
+
 def test_training_curves_have_a_panel_for_each_number():
     rows = [{"step": step, "loss": 1 / step, "note": "text", "flag": True} for step in range(1, 6)]
     rows += [{"step": 5, "gradient_norm": np.nan}, {"step": 6, "gradient_norm": 0.5, "learning_rate": 1e-4}]

@@ -72,6 +72,7 @@ def read_ccneg(
                     "negation": negation.replace(",", "") if remove_commas else negation,
                 },
                 split="test" if test else "train",
+                benchmark=test,
             )
 
         return parse_items(items, parse)

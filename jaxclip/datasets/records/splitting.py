@@ -7,6 +7,8 @@ import numpy as np
 
 from jaxclip.datasets.errors import DatasetError
 
+SPLITS = ("train", "validation", "test")
+
 
 @dataclasses.dataclass(frozen=True)
 class Splitting:
@@ -60,5 +62,5 @@ def split_positions(groups: Sequence[str], validation: float, test: float, seed:
     order = np.random.RandomState(seed).permutation(count)
     train_end = count - int(validation * count) - int(test * count)
     test_start = count - int(test * count)
-    parts = {"train": order[:train_end], "validation": order[train_end:test_start], "test": order[test_start:]}
+    parts = dict(zip(SPLITS, (order[:train_end], order[train_end:test_start], order[test_start:]), strict=True))
     return {split: np.flatnonzero(np.isin(group_numbers, part)).tolist() for split, part in parts.items()}

@@ -55,7 +55,7 @@ class Rulebook:
             else:
                 refused.append(reason)
         if refused:
-            outcome.refused[role] = refused
+            outcome.refused.setdefault(role, []).extend(refused)
         if not passing:
             raise RowFailed(refused[-1] if refused else "no_rule")
         rule = sorted(passing)[choose(f"{caption} {role}", len(passing))]
