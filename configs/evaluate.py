@@ -1,4 +1,4 @@
-"""The benchmarks that CLIP's understanding of negation and paraphrase is measured on.
+r"""The benchmarks that CLIP's understanding of negation and paraphrase is measured on.
 
     python -m jaxclip.evaluate --config=configs/evaluate.py --config.root=benchmarks \
         --checkpoint=ViT-B-32.pt,runs/mine --output=scores

@@ -93,11 +93,12 @@ def write_report(
     similarity, curves = _similarity_figure(histograms), _curves_figure(metrics_rows)
     layers = _layer_figures(document.get("layers", {}))
     files = {figure.name: figure.content for figure in (*score_figures, similarity, curves, *layers) if figure}
-    files |= {_image_name(result["image"]): result["image"] for result in _results(gallery)}
+    files |= {_image_name(one["image"]): one["image"] for one in (*_results(gallery), *failures)}
     page = {
         "title": title,
         "tables": list(zip(tables, score_figures, strict=True)),
         "headlines": _headlines(tables, baseline),
+        "headlines_of": _headlines_of(tables),
         "summary": {name: _fact(value) for name, value in summary.items()},
         "similarity": similarity,
         "curves": curves,
@@ -169,6 +170,15 @@ def _headlines(tables: Sequence[Table], baseline: str) -> list[Headline]:
     return headlines[:_HEADLINE_COUNT]
 
 
+def _headlines_of(tables: Sequence[Table]) -> str:
+    """What the page opens with: such as `scenes/test: base → final`."""
+    if not tables:
+        return ""
+    first = tables[0]
+    compared = [first.checkpoints[0], first.checkpoints[-1]] if first.compared else first.checkpoints[-1:]
+    return f"{first.split}: {' → '.join(compared)}"
+
+
 def _queries(search: Mapping) -> list[str]:
     return [kind for kind in _QUERIES if kind in search]
 
@@ -233,6 +243,14 @@ def _markdown(page: Mapping, scorecard: str) -> str:
                     for result in found[kind]
                 ]
                 lines += [f"{escape(checkpoint)}: {' · '.join(images)}", ""]
+    if page["failures"]:
+        lines += ["## Failures", ""]
+    for failure in page["failures"]:
+        lines += [f"![]({_image_name(failure['image'])})", ""]
+        for row, (role, text) in enumerate(failure["texts"]):
+            cosines = [f"{name} {found[row]:.3f}" for name, found in failure["checkpoints"].items()]
+            lines += [f"- {escape(role)}: “{escape(text)}” ({escape(', '.join(cosines))})"]
+        lines += [""]
     if page["missing"]:
         lines += ["## Not measured", ""]
         lines += [f"- {escape(name)}: not found: {escape(reason)}" for name, reason in page["missing"].items()] + [""]

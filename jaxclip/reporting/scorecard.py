@@ -13,13 +13,13 @@ from jaxclip.reporting.markdown import escape
 from jaxclip.reporting.metrics import Metric, describe, position
 
 LEGEND = (
-    "Percent, with the 95 % bootstrap interval; differences in percentage points. "
-    "▲ better, ▼ worse; hollow (△ ▽) where the two intervals overlap. Ties count as wrong."
+    "Percent, with the 95 % bootstrap interval over images, each drawn with all of its texts; differences in "
+    "percentage points. ▲ better, ▼ worse; hollow (△ ▽) where the two intervals overlap. Ties count as wrong."
 )
 PAIRED_LEGEND = (
-    "Percent, with the 95 % bootstrap interval; differences in percentage points, with that of the paired bootstrap "
-    "over the same items. ▲ better, ▼ worse; hollow (△ ▽) where it includes 0. ★ the best of a row, and "
-    "what that bootstrap cannot tell from it. Ties count as wrong."
+    "Percent, with the 95 % bootstrap interval over images, each drawn with all of its texts; differences in "
+    "percentage points, with the interval of the paired bootstrap over the same images. ▲ better, ▼ worse; hollow "
+    "(△ ▽) where it includes 0. ★ the best of a row, and what that bootstrap cannot tell from it. Ties count as wrong."
 )
 MISSING = "–"
 _MARKS = {("better", True): "▲", ("better", False): "△", ("worse", True): "▼", ("worse", False): "▽"}

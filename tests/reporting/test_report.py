@@ -82,7 +82,7 @@ def test_html_shows_text_from_outside_as_text(tmp_path, arguments):
 
 def test_html_holds_scores_headlines_and_facts(tmp_path, arguments):
     text = Page(write_report(tmp_path, **arguments).read_text()).text
-    scores, facts = ("68.1 →", "▲ +10.0 points", "76.1–80.1"), ("44,513,793", "5e-05")
+    scores, facts = ("test: base → final", "68.1 →", "▲ +10.0 points", "76.1–80.1"), ("44,513,793", "5e-05")
     assert all(expected in text for expected in (*scores, *facts, "✓ 0.312", "✗ -0.200", "0.125"))
 
 
@@ -122,9 +122,12 @@ def test_failures_layers_and_what_is_missing(tmp_path, arguments):
     missing = {"ccneg": "/x/y.pt: no such file. Ask & get"}
     page = Page(write_report(tmp_path, **arguments, failures=[failure], missing=missing).read_text())
     reason = "not found: /x/y.pt: no such file. Ask & get"
-    for shown in ("a <dog>", "0.123", "0.250", reason, "layer by layer, on test"):
+    for shown in ("a <dog>", "0.123", "0.250", reason, "layer by layer, on test", "on which final prefers"):
         assert shown in page.text
-    assert "Not measured" in (tmp_path / "report.md").read_text()
+    markdown = (tmp_path / "report.md").read_text()
+    assert "Not measured" in markdown and "- caption: “a &lt;dog&gt;” (base 0.300, final 0.123)" in markdown
+    [link] = [line for line in markdown.splitlines() if line.startswith("![](")]
+    assert (tmp_path / link[4:-1]).read_bytes() == failure["image"]
     assert PIL.Image.open(tmp_path / "layers_1.png").size[0] > 100
 
 
