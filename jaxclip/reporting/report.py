@@ -13,7 +13,7 @@ from jaxclip.reporting.exports import scores_csv, scores_latex
 from jaxclip.reporting.markdown import escape
 from jaxclip.reporting.metrics import Metric
 from jaxclip.reporting.pages import image_type, page_environment
-from jaxclip.reporting.scorecard import MISSING, Cell, Table, legend, scorecard_markdown, scorecard_tables
+from jaxclip.reporting.scorecard import MISSING, Cell, Table, legend, overview, scorecard_markdown, scorecard_tables
 
 # The page opens with the first four of these that the first split has.
 _HEADLINES = (
@@ -89,14 +89,15 @@ def write_report(
     """
     directory = pathlib.Path(directory)
     tables = scorecard_tables(document, baseline)
-    score_figures = [_score_figure(number, table) for number, table in enumerate(tables, start=1)]
+    shown = list(filter(None, [overview(tables), *tables]))
+    score_figures = [_score_figure(number, table) for number, table in enumerate(shown, start=1)]
     similarity, curves = _similarity_figure(histograms), _curves_figure(metrics_rows)
     layers = _layer_figures(document.get("layers", {}))
     files = {figure.name: figure.content for figure in (*score_figures, similarity, curves, *layers) if figure}
     files |= {_image_name(one["image"]): one["image"] for one in (*_results(gallery), *failures)}
     page = {
         "title": title,
-        "tables": list(zip(tables, score_figures, strict=True)),
+        "tables": list(zip(shown, score_figures, strict=True)),
         "headlines": _headlines(tables, baseline),
         "headlines_of": _headlines_of(tables),
         "summary": {name: _fact(value) for name, value in summary.items()},

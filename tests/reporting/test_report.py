@@ -66,9 +66,10 @@ def test_html_is_self_contained_and_shows_every_figure(tmp_path, arguments):
     assert all(source.startswith("data:image/") for source in page.images())
     shown = {base64.b64decode(source.split(",")[1]) for source in page.images()}
     on_disk = {file.read_bytes() for file in path.parent.iterdir() if file.suffix in (".png", ".jpeg")}
-    assert shown == on_disk and len(on_disk) == 7
+    assert shown == on_disk and len(on_disk) == 8
     assert sorted(file.name for file in path.parent.glob("[st]*.png")) == [
-        "scores_1_test.png", "scores_2_CC_Neg_test.png", "similarities.png", "training.png"
+        "scores_1_all_benchmarks.png", "scores_2_test.png", "scores_3_CC_Neg_test.png", "similarities.png",
+        "training.png",
     ]  # fmt: skip
 
 
@@ -90,7 +91,7 @@ def test_markdown_links_files_that_exist_and_escapes_text(tmp_path, arguments):
     write_report(tmp_path, **arguments)
     text = (tmp_path / "report.md").read_text()
     links = [part.split(")")[0] for part in text.split("](")[1:] if not part.startswith("y")]
-    assert len(set(links)) == 7 and all((tmp_path / link).is_file() for link in links)
+    assert len(set(links)) == 8 and all((tmp_path / link).is_file() for link in links)
     assert "<script>" not in text and r"no dog \| \[x\](y)" in text and '\n      "seed": 42' in text
 
 
