@@ -43,9 +43,9 @@ def run(part: str) -> None:
     arrays, index = embeddings(*PARTS[part])
     wall, processor = time.perf_counter(), time.process_time()
     outcomes = split_outcomes(arrays, index)
-    for values in outcomes.values():
-        score(Outcomes.of(values))
-        paired_difference(Outcomes.of(values), Outcomes.of(values[::-1]))
+    for one in outcomes.values():
+        score(one)
+        paired_difference(one, Outcomes(tuple(stratum[::-1] for stratum in one.strata), one.sizes))
     wall, processor = time.perf_counter() - wall, time.process_time() - processor
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20  # kibibytes on Linux
     print(

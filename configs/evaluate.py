@@ -1,10 +1,10 @@
-"""The benchmarks that CLIP's understanding of negation and paraphrase is measured on.
+r"""The benchmarks that CLIP's understanding of negation and paraphrase is measured on.
 
     python -m jaxclip.evaluate --config=configs/evaluate.py --config.root=benchmarks \
         --checkpoint=ViT-B-32.pt,runs/mine --output=scores
 
 Where each file is expected below `root`, and where it comes from, is in docs/data.md; a path of your own is given as
---config.datasets.ccneg.images=DIR. What is not there is listed, the rest runs.
+--config.datasets.ccneg.images=DIR. What is not there is listed, the rest runs. `:ccneg,coco` measures these two alone.
 
 Without any download: `:scenes`, the built-in data. On your photographs: `:photographs` takes captions in COCO's format
 (datasets.coco.annotations and .images) and those items of SugarCrepe++ that have their photograph among them
@@ -33,8 +33,7 @@ LAYER_PAIRS = 500
 
 
 def get_config(variant: str = "") -> ConfigDict:
-    """`variant`: `""` (all benchmarks), `"scenes"`, `"photographs"` or `"released"`."""
-    check_variant("evaluate.py", variant, VARIANTS)
+    """`variant`: `""` (all benchmarks), names of some of them, `"scenes"`, `"photographs"` or `"released"`."""
     config = ConfigDict()
     config.title = "CLIP on negation and paraphrase"
     config.seed = 0
@@ -49,6 +48,8 @@ def get_config(variant: str = "") -> ConfigDict:
         datasets, benchmarks = photographs()
     else:
         datasets, benchmarks = published(train_splits=variant == "released")
+    if variant not in ("", *VARIANTS):
+        datasets, benchmarks = only(variant.split(","), datasets, benchmarks)
     if variant == "released":
         config.preprocessing = "semclip_released"
     config.datasets = ConfigDict(datasets)
@@ -59,6 +60,15 @@ def get_config(variant: str = "") -> ConfigDict:
 def benchmark(*splits: str, get: str = "", **settings) -> dict:
     """One benchmark: its splits, and where its data comes from."""
     return {"splits": splits, "get": f"{get}; see docs/data.md" if get else "", **settings}
+
+
+def only(names: list[str], datasets: dict, benchmarks: dict) -> tuple[dict, dict]:
+    """These benchmarks, and the data sets that they read."""
+    for name in names:
+        check_variant("evaluate.py", name, (*VARIANTS, *benchmarks) if len(names) == 1 else tuple(benchmarks))
+    chosen = {name: benchmarks[name] for name in benchmarks if name in names}
+    used = {split.partition("/")[0] for one in chosen.values() for split in one["splits"]}
+    return {name: datasets[name] for name in datasets if name in used}, chosen
 
 
 def scenes() -> tuple[dict, dict]:

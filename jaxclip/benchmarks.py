@@ -104,34 +104,35 @@ def measure(benchmark: Benchmark, split: Split, texts: SplitTexts, embedder: Emb
     if benchmark.negated_queries:
         outcomes = {f"negated_retrieval_r{k}": outcomes[f"caption_to_image_r{k}"] for k in (1, 5)}
     outcomes |= _choice_outcomes(split, embeddings, features, embedder) | _ensembled_outcomes(texts, features, embedder)
-    as_items = {name: Outcomes.of(values) for name, values in outcomes.items()}
-    return Measured(as_items | semclip_outcomes(outcomes), embeddings, features.image_index)
+    return Measured(outcomes | semclip_outcomes(outcomes), embeddings, features.image_index)
 
 
 def _choice_outcomes(
     split: Split, embeddings: Mapping[str, np.ndarray], features: ImageFeatures, embedder: Embedder
-) -> dict[str, np.ndarray]:
+) -> dict[str, Outcomes]:
     """Multiple choice (total and by template) and boxes, where the records have such questions."""
-    outcomes = {}
+    outcomes, image = {}, features.image_index
     options = [role for role in split.roles if role.startswith("option_")]
     fields = split[0].keys()
     if "answer" in fields and len(options) > 1:
         answers = np.array([int(split[number]["answer"]) for number in range(len(split))])
         choices = np.stack([embeddings[role] for role in options], axis=1)
         right = right_choice(features(np.arange(len(split))), choices, answers)
-        outcomes["mcq_accuracy"] = right
+        outcomes["mcq_accuracy"] = Outcomes.of(right, image)
         if "template" in fields:
             templates = np.array([split[number]["template"] for number in range(len(split))])
-            outcomes |= {f"mcq_accuracy_{name}": right[templates == name] for name in np.unique(templates)}
+            for name in np.unique(templates):
+                rows = templates == name
+                outcomes[f"mcq_accuracy_{name}"] = Outcomes.of(right[rows], image[rows])
     if "answer" in fields and "boxes" in fields:
         records = [split[number] for number in range(len(split))]
         crops = embedder.crops(split, np.stack([record["boxes"] for record in records]))
         answers = np.array([int(record["answer"]) for record in records])
-        outcomes["box_accuracy"] = right_choice(embeddings["caption"], crops, answers)
+        outcomes["box_accuracy"] = Outcomes.of(right_choice(embeddings["caption"], crops, answers), image)
     return outcomes
 
 
-def _ensembled_outcomes(texts: SplitTexts, features: ImageFeatures, embedder: Embedder) -> dict[str, np.ndarray]:
+def _ensembled_outcomes(texts: SplitTexts, features: ImageFeatures, embedder: Embedder) -> dict[str, Outcomes]:
     """Zero-shot accuracy with the published templates."""
     outcomes = {}
     for name, zeroshot in texts.zeroshot.items():
@@ -140,9 +141,8 @@ def _ensembled_outcomes(texts: SplitTexts, features: ImageFeatures, embedder: Em
             prompts = [template.format(label) for template in templates for label in zeroshot.classes]
             embedded = embedder.texts(prompts, f"{name}, {len(templates)} templates")
             classes = ensemble(embedded.reshape(len(templates), len(zeroshot.classes), -1))
-            outcomes[f"zeroshot_{name}_ensemble"] = zeroshot_accuracy(
-                features(zeroshot.numbers), zeroshot.labels, classes
-            )
+            right = zeroshot_accuracy(features(zeroshot.numbers), zeroshot.labels, classes)
+            outcomes[f"zeroshot_{name}_ensemble"] = Outcomes.of(right)
     return outcomes
 
 

@@ -15,7 +15,7 @@ from jax.sharding import Mesh
 from PIL import Image
 
 from jaxclip.console import Bar
-from jaxclip.data.embedding_cache import cached_embeddings, content_key
+from jaxclip.data.embedding_cache import DAMAGED, cached_embeddings, content_key
 from jaxclip.data.feature_cache import ImageFeatures, unique_images
 from jaxclip.data.preprocessing import decode_image, preprocess
 from jaxclip.datasets import Split
@@ -141,12 +141,14 @@ def _image_keys(cache: Path, split: Split) -> tuple[np.ndarray, np.ndarray, list
     Kept on disk by the split's fingerprint, so that a second evaluation reads no image.
     """
     path = cache / "keys" / f"{hashlib.sha256(split.fingerprint.encode()).hexdigest()[:24]}.npz"
-    if not path.exists():
+    try:
+        with np.load(path) as stored:
+            return stored["first"], stored["index"], [key.tobytes() for key in stored["keys"]]
+    except DAMAGED:  # or not there yet
         first, index = unique_images(split)
-        keys = b"".join(content_key(split[int(number)]["image"]) for number in first)
+        keys = [content_key(split[int(number)]["image"]) for number in first]
         buffer = io.BytesIO()
-        np.savez(buffer, first=first, index=index, keys=np.frombuffer(keys, np.uint8).reshape(len(first), -1))
+        np.savez(buffer, first=first, index=index, keys=np.frombuffer(b"".join(keys), np.uint8).reshape(len(keys), -1))
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, buffer.getvalue())
-    with np.load(path) as stored:
-        return stored["first"], stored["index"], [key.tobytes() for key in stored["keys"]]
+        return first, index, keys

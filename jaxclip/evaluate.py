@@ -1,4 +1,4 @@
-"""Compares any number of CLIP checkpoints on the benchmarks of a config, and writes a report.
+r"""Compares any number of CLIP checkpoints on the benchmarks of a config, and writes a report.
 
     python -m jaxclip.evaluate --config=configs/evaluate.py:scenes --checkpoint=scenes-base,runs/semclip --output=scores
     python -m jaxclip.evaluate --config=configs/evaluate.py --config.root=benchmarks \
@@ -10,7 +10,7 @@ page), report.md, scores.json, scores.csv, scores.tex and the figures. A benchma
 with how to get it, and the others run. Embeddings are kept in OUTPUT/cache (--cache): a second evaluation, or one that
 was interrupted, encodes only what is new.
 
-The difference on your own photographs, side by side, for a text and its negation:
+The difference on your own photographs, side by side, for a text and its negation, in OUTPUT/query.html:
 
     python -m jaxclip.evaluate --checkpoint=ViT-B-32.pt,runs/mine --query="a street without cars" --images=photographs \
         --output=search
@@ -37,28 +37,17 @@ from jaxclip.datasets import DatasetError
 from jaxclip.embed import EmbedError, find_images
 from jaxclip.embedder import Embedder
 from jaxclip.evaluate_report import CheckpointResult, write_evaluation_report
-from jaxclip.pretrained import SHIPPED, ModelDirectoryError, load
+from jaxclip.pretrained import MODEL_ERRORS, SHIPPED, load
 from jaxclip.query import hits, negate, search
 from jaxclip.reporting.query_page import write_query_page
 from jaxclip.reporting.scorecard import print_scorecard
-from jaxclip.training.checkpointing import CheckpointError
 from jaxclip.training.sharding import make_mesh
-from jaxclip.weights import WeightsError
 
 # A search needs no data sets.
 QUERY_CONFIG = EvaluateConfig.model_construct(title="search", datasets={}, benchmarks={})
 
 # Errors of what a user gave us: shown as one message, without a traceback.
-USER_ERRORS = (
-    ConfigError,
-    EmbedError,
-    DatasetError,
-    ImageError,
-    ModelDirectoryError,
-    CheckpointError,
-    WeightsError,
-    FileNotFoundError,
-)
+USER_ERRORS = (ConfigError, EmbedError, DatasetError, ImageError, *MODEL_ERRORS)
 
 
 def checkpoint_names(sources: Sequence[str]) -> dict[str, str]:
@@ -75,6 +64,16 @@ def checkpoint_names(sources: Sequence[str]) -> dict[str, str]:
             raise FileNotFoundError(f"--checkpoint: {source!r}: no such file or directory")
     last = [Path(source).name for source in sources]
     return {name if last.count(name) == 1 else source: source for name, source in zip(last, sources, strict=True)}
+
+
+def check_directory(flag: str, path: Path) -> None:
+    """Before the work instead of after it: a path to write into must be a directory or free.
+
+    Raises:
+      ConfigError: it is a file.
+    """
+    if path.exists() and not path.is_dir():
+        raise ConfigError(f"{flag}: {str(path)!r} is a file, expected a directory or a new name")
 
 
 def open_embedder(name: str, source: str, config: EvaluateConfig, cache: Path) -> Embedder:
@@ -143,6 +142,8 @@ def main(arguments: Sequence[str]) -> None:
     output = Path(values.output)
     cache = Path(values.cache) if values.cache else output / "cache"
     try:
+        check_directory("--output", output)
+        check_directory("--cache", cache)
         if values.query is not None:
             config = parse(values.config, EvaluateConfig) if values.config else QUERY_CONFIG
             texts = [values.query, values.negation or negate(values.query)]

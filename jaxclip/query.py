@@ -3,6 +3,7 @@
 Shapes: n photographs, D embedding.
 """
 
+import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -67,10 +68,13 @@ def hits(found: Mapping[str, Sequence[Search]], paths: Sequence[Path]) -> dict[s
     """Checkpoint -> for each text the photographs as the page shows them."""
     shown = {int(number) for searches in found.values() for one in searches for number in one.numbers}
     pictures = {number: thumbnail(paths[number].read_bytes(), str(paths[number])) for number in shown}
+    # From the folder that they share on: photographs of several folders may have one file name.
+    folder = os.path.commonpath([path.absolute().parent for path in paths])
+    names = {number: os.path.relpath(paths[number], folder) for number in shown}
     return {
         name: [
             [
-                Hit(pictures[int(number)], paths[int(number)].name, float(cosine))
+                Hit(pictures[int(number)], names[int(number)], float(cosine))
                 for number, cosine in zip(one.numbers, one.cosines, strict=True)
             ]
             for one in searches

@@ -1,21 +1,14 @@
 """What a benchmark's splits give, with embeddings made up here instead of a model."""
 
-import io
-
 import numpy as np
 import pytest
-from PIL import Image
 
 from jaxclip.benchmarks import Benchmark, measure, measure_checkpoint, open_benchmarks, read_all_texts
-from jaxclip.config import BenchmarkSettings, ConfigError, EvaluateConfig, MeshSettings, parse
+from jaxclip.config import BenchmarkSettings, ConfigError, EvaluateConfig, parse
 from jaxclip.data.feature_cache import ImageFeatures
-from jaxclip.data.preprocessing import Preprocessing
 from jaxclip.datasets import Split, ZeroShotSet
-from jaxclip.embedder import Embedder
 from jaxclip.evaluation.scores import score
 from jaxclip.evaluation.splits import read_texts
-from jaxclip.pretrained import Clip
-from jaxclip.training.sharding import make_mesh
 
 
 class FakeEmbedder:
@@ -171,25 +164,3 @@ def test_what_is_not_on_disk_is_listed_with_how_to_get_it(tmp_path):
 def test_a_bad_config_is_refused(benchmarks, message):
     with pytest.raises(ConfigError, match=message):
         evaluate_config(benchmarks=benchmarks)
-
-
-def test_crops_are_those_of_the_boxes(tiny_config, tiny_params, tiny_tokenizer, tmp_path, monkeypatch):
-    """Each box shows its own half of the picture, also where it was drawn over the border."""
-    pixels = np.zeros((10, 20, 3), np.uint8)
-    pixels[:, 10:] = 200
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "PNG")
-    split = split_of("boxes/test", [{"image": buffer.getvalue(), "caption": "x"}])
-    preprocessing = Preprocessing(16, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5), "bicubic", "crop")
-    clip = Clip(tiny_config, tiny_params, tiny_tokenizer, preprocessing)
-    embedder = Embedder("tiny", clip, make_mesh(MeshSettings()), tmp_path)
-    seen = []
-
-    def images(self, params, load, count, on_batch):
-        seen.extend(load(number) for number in range(count))
-        return np.zeros((count, 2), np.float32)
-
-    monkeypatch.setattr("jaxclip.embedding.Encoders.images", images)
-    boxes = np.array([[[0, 0, 10, 10], [10, -5, 99, 99], [30, 0, 5, 5]]], np.float32)
-    assert embedder.crops(split, boxes).shape == (1, 3, 2)
-    assert [float(image.mean()) for image in seen] == pytest.approx([-1.0, 200 / 127.5 - 1, 200 / 127.5 - 1], abs=1e-5)

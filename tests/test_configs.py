@@ -53,13 +53,21 @@ def test_it_is_a_config(name, variant):
         objectives.build(settings.objective, **settings.settings)
 
 
-@pytest.mark.parametrize("variant", ["", "scenes", "photographs", "released"])
+@pytest.mark.parametrize("variant", ["", "scenes", "photographs", "released", "coco", "coco,ccneg"])
 def test_the_benchmarks_are_a_config(variant):
     config = parse(importlib.import_module("configs.evaluate").get_config(variant), EvaluateConfig)
     used = {split.partition("/")[0] for benchmark in config.benchmarks.values() for split in benchmark.splits}
     assert used == set(config.datasets)
     for dataset in config.datasets.values():
         assert set(dataset.settings) <= set(BUILDERS[dataset.builder].settings)
+
+
+def test_benchmarks_are_chosen_by_name():
+    get_config = importlib.import_module("configs.evaluate").get_config
+    assert set(get_config("coco,ccneg").benchmarks) == {"ccneg", "coco"}
+    for variant in ("cocoo", "scenes,coco"):
+        with pytest.raises(ValueError, match="unknown variant"):
+            get_config(variant)
 
 
 def test_the_paths_of_photographs_are_given_one_by_one():

@@ -23,6 +23,8 @@ from jaxclip.files import write_atomically
 
 SHARD_ITEMS = 16_384  # 34 MB of 512 numbers
 KEY_BYTES = 16
+# What reading a damaged .npz file raises.
+DAMAGED = (zipfile.BadZipFile, ValueError, KeyError, OSError, EOFError)
 
 
 def content_key(*parts: bytes | str) -> bytes:
@@ -90,8 +92,8 @@ def _read(folder: Path, rows: dict[bytes, int]) -> tuple[np.ndarray, np.ndarray]
                 if not here.size:
                     continue
                 stored = shard["values"]
-        except (zipfile.BadZipFile, ValueError, KeyError, OSError, EOFError):
-            path.unlink()  # damaged; its items are encoded again
+        except DAMAGED:
+            path.unlink(missing_ok=True)  # its items are encoded again
             continue
         if values is None:
             values = np.zeros((len(rows), *stored.shape[1:]), np.float32)

@@ -10,8 +10,8 @@ from jaxclip.evaluation.similarity import TIE_TOLERANCE, unit
 # The rank of a query that no comparison can find: beyond every k, also where k exceeds the gallery.
 NOT_FOUND = np.iinfo(np.int64).max
 
-# The similarity matrix is held in blocks of about this many entries (16 MB in float32).
-_ENTRIES_PER_BLOCK = 4_000_000
+# The similarity matrix is held in blocks of about this many entries (64 MB in float32).
+_ENTRIES_PER_BLOCK = 16_000_000
 
 
 def ranks(queries: np.ndarray, gallery: np.ndarray, query_labels: np.ndarray, gallery_labels: np.ndarray) -> np.ndarray:

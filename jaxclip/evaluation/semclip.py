@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from jaxclip.evaluation.scores import Outcomes
+from jaxclip.evaluation.scores import Outcomes, joined
 
 _COMBINED = ("caption_to_image_r1", "paraphrase_to_image_r1", "original_over_negation")
 
@@ -25,15 +25,15 @@ def combined(means: np.ndarray) -> np.ndarray:
     return (means[..., 0].mean(axis=-1) + means[..., 1].mean(axis=-1) + scaled_negation(means)) / 3
 
 
-def semclip_outcomes(outcomes: Mapping[str, np.ndarray]) -> dict[str, Outcomes]:
+def semclip_outcomes(outcomes: Mapping[str, Outcomes]) -> dict[str, Outcomes]:
     """`scaled_negation` and `semclip_combined`, where the metrics that they need are there.
 
     Args:
-      outcomes: from `jaxclip.evaluation.suite.split_outcomes`; the outcomes of each metric belong to the same records.
+      outcomes: from `jaxclip.evaluation.suite.split_outcomes`.
     """
     found = {}
     if "original_over_negation" in outcomes:
-        found["scaled_negation"] = Outcomes((outcomes["original_over_negation"][:, None],), scaled_negation)
+        found["scaled_negation"] = joined([outcomes["original_over_negation"]], scaled_negation)
     if set(_COMBINED) <= outcomes.keys():
-        found["semclip_combined"] = Outcomes((np.stack([outcomes[name] for name in _COMBINED], axis=1),), combined)
+        found["semclip_combined"] = joined([outcomes[name] for name in _COMBINED], combined)
     return found

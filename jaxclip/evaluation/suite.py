@@ -10,7 +10,7 @@ import numpy as np
 from jaxclip.data.schema import TEXT_ROLES
 from jaxclip.evaluation.negation import image_text_text, text_only_test, true_over_false
 from jaxclip.evaluation.retrieval import ranks, ranks_both_ways, recall_at
-from jaxclip.evaluation.scores import Score, bootstrap
+from jaxclip.evaluation.scores import Outcomes, Score, score
 from jaxclip.evaluation.similarity import cosine
 from jaxclip.evaluation.zeroshot import ZeroShotInput, zeroshot_outcomes
 
@@ -46,14 +46,14 @@ def score_split(
     outcomes = split_outcomes(embeddings, image_index, zeroshot)
     if not outcomes:
         raise ValueError(f"nothing to score: roles {sorted(embeddings)}, no zero-shot set")
-    return {name: bootstrap(values, seed=seed) for name, values in outcomes.items()}
+    return {name: score(one, seed=seed) for name, one in outcomes.items()}
 
 
 def split_outcomes(
     embeddings: Mapping[str, np.ndarray],
     image_index: np.ndarray | None = None,
     zeroshot: Mapping[str, ZeroShotInput] | None = None,
-) -> dict[str, np.ndarray]:
+) -> dict[str, Outcomes]:
     """The outcomes behind every metric that the roles present allow.
 
     Args:
@@ -64,20 +64,21 @@ def split_outcomes(
       zeroshot: classification sets by name: they give `zeroshot_NAME`, `zeroshot_NAME_negated`, `zeroshot_NAME_delta`.
 
     Returns:
-      Metric name -> one outcome a query, record or image, [n]; none where the roles allow no metric.
+      Metric name -> one outcome a query, record or image; none where the roles allow no metric. Records of one image
+      are a cluster.
 
     Raises:
       ValueError: if a role is unknown or a shape does not fit.
     """
-    outcomes: dict[str, np.ndarray] = {}
+    outcomes: dict[str, Outcomes] = {}
     if embeddings:
         image_index = _check(embeddings, image_index)
         outcomes |= _retrieval_outcomes(embeddings, image_index) | _negation_outcomes(embeddings, image_index)
     for name, inputs in (zeroshot or {}).items():
         by_kind = zeroshot_outcomes(*inputs)
-        outcomes[f"zeroshot_{name}"] = by_kind["accuracy"]
-        outcomes[f"zeroshot_{name}_negated"] = by_kind["negated"]
-        outcomes[f"zeroshot_{name}_delta"] = by_kind["delta"]
+        outcomes[f"zeroshot_{name}"] = Outcomes.of(by_kind["accuracy"])
+        outcomes[f"zeroshot_{name}_negated"] = Outcomes.of(by_kind["negated"])
+        outcomes[f"zeroshot_{name}_delta"] = Outcomes.of(by_kind["delta"])
     return outcomes
 
 
@@ -107,7 +108,7 @@ def scores_document(by_checkpoint: Mapping[str, Mapping[str, Mapping[str, Score]
     }
 
 
-def _retrieval_outcomes(embeddings: Mapping[str, np.ndarray], image_index: np.ndarray) -> dict[str, np.ndarray]:
+def _retrieval_outcomes(embeddings: Mapping[str, np.ndarray], image_index: np.ndarray) -> dict[str, Outcomes]:
     images = np.asarray(embeddings["image"])
     outcomes = {}
     for role, recalls in _TEXT_TO_IMAGE.items():
@@ -115,26 +116,27 @@ def _retrieval_outcomes(embeddings: Mapping[str, np.ndarray], image_index: np.nd
             continue
         if role in _IMAGE_TO_TEXT:
             found, found_by_image = ranks_both_ways(embeddings[role], images, image_index)
-            outcomes |= {f"image_to_{role}_r{k}": recall_at(found_by_image, k) for k in _IMAGE_TO_TEXT[role]}
+            by_image = {k: Outcomes.of(recall_at(found_by_image, k)) for k in _IMAGE_TO_TEXT[role]}
+            outcomes |= {f"image_to_{role}_r{k}": one for k, one in by_image.items()}
         else:
             found = ranks(embeddings[role], images, image_index, np.arange(len(images)))
-        outcomes |= {f"{role}_to_image_r{k}": recall_at(found, k) for k in recalls}
+        outcomes |= {f"{role}_to_image_r{k}": Outcomes.of(recall_at(found, k), image_index) for k in recalls}
     return outcomes
 
 
-def _negation_outcomes(embeddings: Mapping[str, np.ndarray], image_index: np.ndarray) -> dict[str, np.ndarray]:
+def _negation_outcomes(embeddings: Mapping[str, np.ndarray], image_index: np.ndarray) -> dict[str, Outcomes]:
     image = np.asarray(embeddings["image"])[image_index]
-    outcomes = {}
+    right = {}
     for metric, (true_role, false_role) in _TRUE_OVER_FALSE.items():
         if {true_role, false_role} <= embeddings.keys():
-            outcomes[metric] = true_over_false(image, embeddings[true_role], embeddings[false_role])
+            right[metric] = true_over_false(image, embeddings[true_role], embeddings[false_role])
     for suffix, negative in _SUGARCREPE.items():
         roles = ("caption", "paraphrase", negative)
         if set(roles) <= embeddings.keys():
             texts = [embeddings[role] for role in roles]
-            outcomes[f"itt{suffix}"] = image_text_text(image, *texts)
-            outcomes[f"tot{suffix}"] = text_only_test(*texts)
-    return outcomes
+            right[f"itt{suffix}"] = image_text_text(image, *texts)
+            right[f"tot{suffix}"] = text_only_test(*texts)
+    return {metric: Outcomes.of(values, image_index) for metric, values in right.items()}
 
 
 def _check(embeddings: Mapping[str, np.ndarray], image_index: np.ndarray | None) -> np.ndarray:

@@ -38,7 +38,7 @@ def scores_latex(document: Mapping, baseline: str = "base") -> str:
     tables = scorecard_tables(document, baseline)
     checkpoints = list(dict.fromkeys(name for table in tables for name in table.checkpoints))
     lines = [
-        "% needs \\usepackage{booktabs}; percent, with the 95 % bootstrap interval",
+        "% needs \\usepackage{booktabs}; percent, with the 95 % bootstrap interval over images",
         f"\\begin{{tabular}}{{lr{'r' * len(checkpoints)}}}",
         "\\toprule",
         " & ".join(["Metric", "$n$", *map(latex, checkpoints)]) + r" \\",

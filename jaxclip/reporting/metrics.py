@@ -1,6 +1,7 @@
 """What each metric of scores.json means, in plain English."""
 
 import dataclasses
+from collections.abc import Sequence
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,6 +84,12 @@ METRICS = {
     },
 }
 
+# What an overview shows of a benchmark.
+_MAIN = (
+    "original_over_negation", "mcq_accuracy", "box_accuracy", "itt", "itt_hard", "original_over_hard_negative",
+    "absence_accuracy", "negated_retrieval_r1", "caption_to_image_r1",
+)  # fmt: skip
+
 _ZEROSHOT = "zeroshot_"
 _MCQ_TEMPLATE = "mcq_accuracy_"
 
@@ -113,6 +120,11 @@ def describe(name: str) -> Metric:
         label = f"{dataset.removesuffix('_ensemble')}, published templates"
         return Metric(label, "Zero-shot", "the mean of a class's prompts picks the right class")
     return Metric(f"{dataset}, plain prompts", "Zero-shot", "“a photo of a …” picks the right class")
+
+
+def main_metric(names: Sequence[str]) -> str:
+    """The metric that stands for a benchmark with these metrics."""
+    return next((name for name in _MAIN if name in names), names[0])
 
 
 def position(name: str) -> float:

@@ -9,7 +9,7 @@ from jaxclip.reporting.pages import page_environment
 
 
 class Hit(NamedTuple):
-    """A photograph that was found: PNG or JPEG bytes, its file name, and its cosine with the text."""
+    """A photograph that was found: PNG or JPEG bytes, its name (of no other one), and its cosine with the text."""
 
     image: bytes
     name: str
@@ -31,11 +31,9 @@ def write_query_page(
       ValueError: an image that is neither PNG nor JPEG.
     """
     template = page_environment().get_template("query.html.j2")
-    # A photograph that both texts find is what the page is about.
-    first = {name: {hit.name for hit in hits[0]} for name, hits in found.items()}
-    shared = {
-        name: [len(first[name] & {hit.name for hit in hits}) for hits in searches] for name, searches in found.items()
-    }
+    # A photograph that is found for one of the texts only is what the page is about.
+    names = {name: [{hit.name for hit in hits} for hits in searches] for name, searches in found.items()}
+    shared = {name: set.intersection(*by_text) for name, by_text in names.items()}
     page = template.render(texts=texts, found=found, shared=shared, photographs=photographs)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, page.encode())

@@ -13,7 +13,7 @@ from jaxclip.reporting.exports import scores_csv, scores_latex
 from jaxclip.reporting.markdown import escape
 from jaxclip.reporting.metrics import Metric
 from jaxclip.reporting.pages import image_type, page_environment
-from jaxclip.reporting.scorecard import MISSING, Cell, Table, legend, scorecard_markdown, scorecard_tables
+from jaxclip.reporting.scorecard import MISSING, Cell, Table, legend, overview, scorecard_markdown, scorecard_tables
 
 # The page opens with the first four of these that the first split has.
 _HEADLINES = (
@@ -89,15 +89,17 @@ def write_report(
     """
     directory = pathlib.Path(directory)
     tables = scorecard_tables(document, baseline)
-    score_figures = [_score_figure(number, table) for number, table in enumerate(tables, start=1)]
+    shown = list(filter(None, [overview(tables), *tables]))
+    score_figures = [_score_figure(number, table) for number, table in enumerate(shown, start=1)]
     similarity, curves = _similarity_figure(histograms), _curves_figure(metrics_rows)
     layers = _layer_figures(document.get("layers", {}))
     files = {figure.name: figure.content for figure in (*score_figures, similarity, curves, *layers) if figure}
-    files |= {_image_name(result["image"]): result["image"] for result in _results(gallery)}
+    files |= {_image_name(one["image"]): one["image"] for one in (*_results(gallery), *failures)}
     page = {
         "title": title,
-        "tables": list(zip(tables, score_figures, strict=True)),
+        "tables": list(zip(shown, score_figures, strict=True)),
         "headlines": _headlines(tables, baseline),
+        "headlines_of": _headlines_of(tables),
         "summary": {name: _fact(value) for name, value in summary.items()},
         "similarity": similarity,
         "curves": curves,
@@ -169,6 +171,15 @@ def _headlines(tables: Sequence[Table], baseline: str) -> list[Headline]:
     return headlines[:_HEADLINE_COUNT]
 
 
+def _headlines_of(tables: Sequence[Table]) -> str:
+    """What the page opens with: such as `scenes/test: base → final`."""
+    if not tables:
+        return ""
+    first = tables[0]
+    compared = [first.checkpoints[0], first.checkpoints[-1]] if first.compared else first.checkpoints[-1:]
+    return f"{first.split}: {' → '.join(compared)}"
+
+
 def _queries(search: Mapping) -> list[str]:
     return [kind for kind in _QUERIES if kind in search]
 
@@ -233,6 +244,14 @@ def _markdown(page: Mapping, scorecard: str) -> str:
                     for result in found[kind]
                 ]
                 lines += [f"{escape(checkpoint)}: {' · '.join(images)}", ""]
+    if page["failures"]:
+        lines += ["## Failures", ""]
+    for failure in page["failures"]:
+        lines += [f"![]({_image_name(failure['image'])})", ""]
+        for row, (role, text) in enumerate(failure["texts"]):
+            cosines = [f"{name} {found[row]:.3f}" for name, found in failure["checkpoints"].items()]
+            lines += [f"- {escape(role)}: “{escape(text)}” ({escape(', '.join(cosines))})"]
+        lines += [""]
     if page["missing"]:
         lines += ["## Not measured", ""]
         lines += [f"- {escape(name)}: not found: {escape(reason)}" for name, reason in page["missing"].items()] + [""]

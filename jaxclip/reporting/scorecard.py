@@ -2,7 +2,7 @@
 
 import dataclasses
 import itertools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import rich.box
 import rich.console
@@ -10,16 +10,16 @@ import rich.table
 import rich.text
 
 from jaxclip.reporting.markdown import escape
-from jaxclip.reporting.metrics import Metric, describe, position
+from jaxclip.reporting.metrics import Metric, describe, main_metric, position
 
 LEGEND = (
-    "Percent, with the 95 % bootstrap interval; differences in percentage points. "
-    "▲ better, ▼ worse; hollow (△ ▽) where the two intervals overlap. Ties count as wrong."
+    "Percent, with the 95 % bootstrap interval over images, each drawn with all of its texts; differences in "
+    "percentage points. ▲ better, ▼ worse; hollow (△ ▽) where the two intervals overlap. Ties count as wrong."
 )
 PAIRED_LEGEND = (
-    "Percent, with the 95 % bootstrap interval; differences in percentage points, with that of the paired bootstrap "
-    "over the same items. ▲ better, ▼ worse; hollow (△ ▽) where it includes 0. ★ the best of a row, and "
-    "what that bootstrap cannot tell from it. Ties count as wrong."
+    "Percent, with the 95 % bootstrap interval over images, each drawn with all of its texts; differences in "
+    "percentage points, with the interval of the paired bootstrap over the same images. ▲ better, ▼ worse; hollow "
+    "(△ ▽) where it includes 0. ★ the best of a row, and what that bootstrap cannot tell from it. Ties count as wrong."
 )
 MISSING = "–"
 _MARKS = {("better", True): "▲", ("better", False): "△", ("worse", True): "▼", ("worse", False): "▽"}
@@ -105,6 +105,32 @@ def scorecard_tables(document: Mapping, baseline: str = "base") -> list[Table]:
     return tables
 
 
+def overview(tables: Sequence[Table]) -> Table | None:
+    """One row a benchmark: its main metric under all checkpoints; None where one table is all there is.
+
+    The splits of a benchmark that has a table of its own are left out, and so are benchmarks that not every checkpoint
+    was measured on.
+
+    Args:
+      tables: from `scorecard_tables`.
+    """
+    names = {table.split for table in tables}
+    whole = [
+        table
+        for table in tables
+        if table.split.rpartition("/")[0] not in names and table.checkpoints == tables[0].checkpoints
+    ]
+    if len(whole) < 2:
+        return None
+    rows = []
+    for table in whole:
+        name = main_metric([row.name for row in table.rows])
+        row = next(row for row in table.rows if row.name == name)
+        label = f"{table.split}: {row.metric.label}"
+        rows.append(dataclasses.replace(row, metric=dataclasses.replace(row.metric, label=label, group="Benchmarks")))
+    return Table("all benchmarks", whole[0].checkpoints, whole[0].compared, rows)
+
+
 def _row(metric: str, split: str, scores: Mapping[str, Mapping], baseline: str, differences: Mapping) -> Row:
     """One metric of a split; `scores` is checkpoint -> metric -> score."""
 
@@ -143,9 +169,9 @@ def legend(document: Mapping) -> str:
 
 
 def scorecard_markdown(document: Mapping, baseline: str = "base") -> str:
-    """The scorecard as Markdown tables, one a split; arguments and errors as for `scorecard_tables`."""
-    parts = []
-    for table in scorecard_tables(document, baseline):
+    """The scorecard as Markdown tables, one a split, an overview first; arguments as for `scorecard_tables`."""
+    parts, tables = [], scorecard_tables(document, baseline)
+    for table in filter(None, [overview(tables), *tables]):
         differences = [f"{table.checkpoints[column]} − {baseline}" for column in table.compared]
         header = ["Metric", "What it counts", "n", *table.checkpoints, *differences]
         lines = [f"### {escape(table.split)}", "", _line(header), _line(["---", "---", *["---:"] * (len(header) - 2)])]
@@ -160,9 +186,10 @@ def scorecard_markdown(document: Mapping, baseline: str = "base") -> str:
 
 
 def print_scorecard(document: Mapping, baseline: str = "base", console: rich.console.Console | None = None) -> None:
-    """Prints the scorecard to the terminal; arguments and errors as for `scorecard_tables`."""
+    """Prints the scorecard to the terminal, an overview last; arguments and errors as for `scorecard_tables`."""
     console = console or rich.console.Console()
-    for table in scorecard_tables(document, baseline):
+    tables = scorecard_tables(document, baseline)
+    for table in filter(None, [*tables, overview(tables)]):
         title = rich.text.Text(table.split, style="bold")
         grid = rich.table.Table(title=title, title_justify="left", box=rich.box.SIMPLE_HEAD, pad_edge=False)
         grid.add_column("metric")

@@ -55,7 +55,13 @@ def test_an_interrupted_evaluation_goes_on_with_what_it_lacks(tmp_path, monkeypa
 
 
 @pytest.mark.parametrize(
-    "damage", [lambda content: content[:-30], lambda content: content.replace(b"\x00\x40", b"\x00\x41")]
+    "damage",
+    [
+        lambda content: content[:-30],
+        lambda content: content.replace(b"\x00\x40", b"\x00\x41"),
+        lambda content: b"",
+        lambda content: b"no archive at all",
+    ],
 )
 def test_a_damaged_file_is_encoded_again(tmp_path, damage):
     read(tmp_path, Encoder([2, 3]))

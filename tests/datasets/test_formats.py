@@ -162,6 +162,22 @@ def coco(
     return {"annotations": write_json(tmp_path / "captions.json", content), "images": tmp_path / "train2014"}
 
 
+def test_coco_captions_of_several_files_with_image_numbers_of_their_own(tmp_path):
+    """Each file's `image_id` 7 is its own picture."""
+    first = coco(tmp_path, [{"id": 1, "image_id": 7, "caption": "a cat"}], [(7, "a.jpg")])
+    content = {"images": [{"id": 7, "file_name": "b.jpg"}], "annotations": [{"id": 2, "image_id": 7, "caption": "b"}]}
+    second = write_json(tmp_path / "more.json", content)
+    write_images(tmp_path / "train2014", ["b.jpg"])
+    files = f"{first['annotations']},{second}"
+    splits = open_all(
+        "coco_captions", tmp_path / "out", annotations=files, images=first["images"], validation=0, test=0
+    )
+    found = {key: (record["image_id"], record["caption"]) for key, record in by_id(splits["train"]).items()}
+    assert found == {"1": ("a.jpg", "a cat"), "2": ("b.jpg", "b")}
+    with pytest.raises(FileNotFoundError, match="gone.json"):
+        open_all("coco_captions", tmp_path / "out", annotations=f"{second},gone.json", images=first["images"])
+
+
 def test_negationclip_takes_captions_that_were_updated(tmp_path):
     annotations = [
         {"id": 1, "image_id": 7, "caption": "a cat", "updated_caption": "a cat and no dog"},

@@ -1,4 +1,4 @@
-"""Paired comparisons, means over subsets and SemCLIP's scores against resampling written out."""
+"""Paired comparisons, clusters, means over subsets and SemCLIP's scores against resampling written out."""
 
 import math
 
@@ -49,7 +49,8 @@ def test_semclip_scores_against_plain_resampling():
     n = 300
     names = ("caption_to_image_r1", "paraphrase_to_image_r1", "original_over_negation")
     outcomes = {name: generator.random(n) < share for name, share in zip(names, (0.6, 0.5, 0.8), strict=True)}
-    found = {name: score(one, resamples=4000) for name, one in semclip_outcomes(outcomes).items()}
+    as_items = {name: Outcomes.of(one) for name, one in outcomes.items()}
+    found = {name: score(one, resamples=4000) for name, one in semclip_outcomes(as_items).items()}
 
     def by_hand(rows):
         caption, paraphrase, over = (outcomes[name][rows].mean() for name in names)
@@ -66,11 +67,58 @@ def test_semclip_scores_against_plain_resampling():
 
 
 def test_scaled_negation_is_zero_at_and_below_chance():
-    below = semclip_outcomes({"original_over_negation": np.arange(10) < 4})
+    below = semclip_outcomes({"original_over_negation": Outcomes.of(np.arange(10) < 4)})
     assert list(below) == ["scaled_negation"] and score(below["scaled_negation"]).value == 0.0
 
 
-@pytest.mark.parametrize("bad", [np.zeros((0, 1)), np.zeros(3), np.array([[1.0], [np.nan]])])
+def clustered(generator, clusters):
+    """Outcomes of 1 to 5 items a cluster that are mostly alike within it: (outcomes, shuffled cluster of each)."""
+    number = generator.permutation(np.repeat(np.arange(clusters), generator.integers(1, 6, clusters)))
+    easy = generator.random(clusters) < 0.6
+    return easy[number] ^ (generator.random(len(number)) < 0.1), number
+
+
+def interval(values):
+    return np.quantile(values, [0.025, 0.975])
+
+
+def test_interval_over_clusters_against_drawing_them_one_by_one():
+    generator = np.random.default_rng(2)
+    outcomes, cluster = clustered(generator, 150)
+    rows_of = [np.flatnonzero(cluster == number) for number in range(150)]
+    found = score(Outcomes.of(outcomes, cluster), resamples=4000)
+    draws = [np.concatenate([rows_of[one] for one in generator.integers(0, 150, 150)]) for _ in range(4000)]
+    low, high = interval([outcomes[rows].mean() for rows in draws])
+    assert found.value == pytest.approx(outcomes.mean()) and found.n == len(outcomes)
+    assert (found.low, found.high) == pytest.approx((low, high), abs=0.1 * (high - low))
+    # Drawing the items apart would promise too much.
+    apart = score(Outcomes.of(outcomes), resamples=4000)
+    assert apart.high - apart.low < 0.75 * (high - low)
+
+    other = outcomes ^ (generator.random(len(outcomes)) < 0.2)
+    difference = paired_difference(Outcomes.of(other, cluster), Outcomes.of(outcomes, cluster), resamples=4000)
+    low, high = interval([other[rows].mean() - outcomes[rows].mean() for rows in draws])
+    assert difference.value == pytest.approx(other.mean() - outcomes.mean())
+    assert (difference.low, difference.high) == pytest.approx((low, high), abs=0.1 * (high - low))
+
+
+def test_clusters_of_five_equal_items_are_as_certain_as_a_fifth_of_the_items():
+    once = np.arange(200) % 3 == 0
+    five = Outcomes.of(np.repeat(once, 5), np.repeat(np.arange(200), 5))
+    single, found = score(Outcomes.of(once)), score(five)
+    assert (found.value, found.low, found.high) == pytest.approx((single.value, single.low, single.high))
+    assert (single.n, found.n) == (200, 1000)
+
+
+def test_other_clusters_cannot_be_paired():
+    outcomes = np.ones(4)
+    with pytest.raises(ValueError, match="same items"):
+        paired_difference(Outcomes.of(outcomes, [0, 0, 1, 1]), Outcomes.of(outcomes, [0, 1, 1, 1]))
+    with pytest.raises(ValueError, match="a cluster for each of 4 outcomes"):
+        Outcomes.of(outcomes, [0, 1])
+
+
+@pytest.mark.parametrize("bad", [np.zeros(0), np.zeros((3, 1)), np.array([1.0, np.nan])])
 def test_bad_outcomes_are_refused(bad):
-    with pytest.raises(ValueError, match="at least one item|outcome 1 is nan"):
-        score(Outcomes((bad,)))
+    with pytest.raises(ValueError, match="at least one outcome|outcome 1 is nan"):
+        Outcomes.of(bad)

@@ -70,6 +70,19 @@ def test_values_agree_with_plain_float64(embeddings):
         np.testing.assert_allclose(found, cos[role], atol=1e-6)
 
 
+def test_records_of_one_image_are_drawn_together():
+    """Each of 30 images twice, with the same texts: as certain as 30 records, not as 60."""
+    generator = np.random.default_rng(1)
+    image = generator.normal(size=(30, 8)).astype(np.float32)
+    roles = {role: image + 1.5 * generator.normal(size=(30, 8)).astype(np.float32) for role in TEXT_ROLES}
+    once = score_split({"image": image, **roles})
+    twice = score_split({"image": image, **{role: np.tile(rows, (2, 1)) for role, rows in roles.items()}}, IMAGE_INDEX)
+    for metric in ("caption_to_image_r1", "paraphrase_to_image_r1", "original_over_negation", "itt", "tot"):
+        assert twice[metric].n == 2 * once[metric].n == 60
+        pairs = [(one.value, one.low, one.high) for one in (once[metric], twice[metric])]
+        assert pairs[0] == pytest.approx(pairs[1]) and pairs[0][1] < pairs[0][2]
+
+
 def test_roles_at_hand_decide_the_metrics(embeddings):
     few = {"image": embeddings["image"], "caption": embeddings["caption"][:30], "negation": embeddings["negation"][:30]}
     scores = score_split(few)

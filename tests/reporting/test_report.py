@@ -66,9 +66,10 @@ def test_html_is_self_contained_and_shows_every_figure(tmp_path, arguments):
     assert all(source.startswith("data:image/") for source in page.images())
     shown = {base64.b64decode(source.split(",")[1]) for source in page.images()}
     on_disk = {file.read_bytes() for file in path.parent.iterdir() if file.suffix in (".png", ".jpeg")}
-    assert shown == on_disk and len(on_disk) == 7
+    assert shown == on_disk and len(on_disk) == 8
     assert sorted(file.name for file in path.parent.glob("[st]*.png")) == [
-        "scores_1_test.png", "scores_2_CC_Neg_test.png", "similarities.png", "training.png"
+        "scores_1_all_benchmarks.png", "scores_2_test.png", "scores_3_CC_Neg_test.png", "similarities.png",
+        "training.png",
     ]  # fmt: skip
 
 
@@ -82,7 +83,7 @@ def test_html_shows_text_from_outside_as_text(tmp_path, arguments):
 
 def test_html_holds_scores_headlines_and_facts(tmp_path, arguments):
     text = Page(write_report(tmp_path, **arguments).read_text()).text
-    scores, facts = ("68.1 →", "▲ +10.0 points", "76.1–80.1"), ("44,513,793", "5e-05")
+    scores, facts = ("test: base → final", "68.1 →", "▲ +10.0 points", "76.1–80.1"), ("44,513,793", "5e-05")
     assert all(expected in text for expected in (*scores, *facts, "✓ 0.312", "✗ -0.200", "0.125"))
 
 
@@ -90,7 +91,7 @@ def test_markdown_links_files_that_exist_and_escapes_text(tmp_path, arguments):
     write_report(tmp_path, **arguments)
     text = (tmp_path / "report.md").read_text()
     links = [part.split(")")[0] for part in text.split("](")[1:] if not part.startswith("y")]
-    assert len(set(links)) == 7 and all((tmp_path / link).is_file() for link in links)
+    assert len(set(links)) == 8 and all((tmp_path / link).is_file() for link in links)
     assert "<script>" not in text and r"no dog \| \[x\](y)" in text and '\n      "seed": 42' in text
 
 
@@ -122,9 +123,12 @@ def test_failures_layers_and_what_is_missing(tmp_path, arguments):
     missing = {"ccneg": "/x/y.pt: no such file. Ask & get"}
     page = Page(write_report(tmp_path, **arguments, failures=[failure], missing=missing).read_text())
     reason = "not found: /x/y.pt: no such file. Ask & get"
-    for shown in ("a <dog>", "0.123", "0.250", reason, "layer by layer, on test"):
+    for shown in ("a <dog>", "0.123", "0.250", reason, "layer by layer, on test", "on which final prefers"):
         assert shown in page.text
-    assert "Not measured" in (tmp_path / "report.md").read_text()
+    markdown = (tmp_path / "report.md").read_text()
+    assert "Not measured" in markdown and "- caption: “a &lt;dog&gt;” (base 0.300, final 0.123)" in markdown
+    [link] = [line for line in markdown.splitlines() if line.startswith("![](")]
+    assert (tmp_path / link[4:-1]).read_bytes() == failure["image"]
     assert PIL.Image.open(tmp_path / "layers_1.png").size[0] > 100
 
 

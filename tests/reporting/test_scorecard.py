@@ -4,7 +4,7 @@ import pytest
 import rich.console
 
 from jaxclip.reporting.metrics import METRICS, describe
-from jaxclip.reporting.scorecard import percent, print_scorecard, scorecard_markdown, scorecard_tables
+from jaxclip.reporting.scorecard import overview, percent, print_scorecard, scorecard_markdown, scorecard_tables
 
 
 def rows_of(document, split="test"):
@@ -59,6 +59,22 @@ def test_without_the_baseline_nothing_is_compared(document):
     for table in scorecard_tables(document, baseline="other"):
         assert table.checkpoints == ["final", "base"] and table.compared == []
         assert {cell.difference for row in table.rows for cell in row.cells if cell} == {""}
+
+
+def test_overview_has_the_main_metric_of_each_benchmark(document):
+    for checkpoint in document["checkpoints"].values():
+        itt = checkpoint["CC-Neg / test"]["itt"]
+        checkpoint["scpp"] = {"tot_hard": itt, "itt_hard": itt}
+        checkpoint["scpp/swap_obj"] = {"itt_hard": itt}
+    document["checkpoints"]["final"]["only"] = {"itt": document["checkpoints"]["final"]["test"]["itt"]}
+    tables = scorecard_tables(document)
+    found = overview(tables)
+    assert found.checkpoints == ["base", "final"] and found.compared == [1]
+    assert [row.metric.label for row in found.rows] == [
+        "test: Caption over negation", "CC-Neg / test: Image to texts (ITT)", "scpp: Image to texts, no negation word"
+    ]  # fmt: skip
+    assert [row.cells[1].percent for row in found.rows] == ["78.1", "80.0", "80.0"]
+    assert overview(tables[:1]) is None and overview([]) is None
 
 
 def test_markdown(document):

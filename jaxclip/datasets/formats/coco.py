@@ -1,5 +1,6 @@
 """COCO's captions, NegationCLIP's rewriting of them, and the Karpathy splits of COCO and Flickr30k."""
 
+import itertools
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -28,8 +29,8 @@ def read_coco_captions(
     """One record a caption.
 
     Args:
-        annotations: `captions_*.json` of COCO, or NegationCLIP's copy of it.
-        images: the folder of that COCO split.
+        annotations: `captions_*.json` of COCO, or NegationCLIP's copy of it; several with commas between.
+        images: the folder of their images.
         absence: take `updated_caption` as the role `absence`; captions without one are left out (NegationCLIP).
         other_caption_as_paraphrase: take the image's next caption as the role `paraphrase`; the last one takes the
             first, and an image with one caption only is left out.
@@ -38,10 +39,10 @@ def read_coco_captions(
         FileNotFoundError: no such file.
         DatasetError: it is not in COCO's format.
     """
-    path = existing_file(Path(annotations))
+    paths = tuple(existing_file(Path(path)) for path in str(annotations).split(","))
     texts = ("caption", *(["paraphrase"] * other_caption_as_paraphrase), *(["absence"] * absence))
 
-    def rows() -> Iterator[Row | BadRow]:
+    def rows_of(path: Path) -> Iterator[Row | BadRow]:
         content = _coco_object(path)
         files = _file_names(path, content["images"])
         entries = list(list_items(path, content["annotations"], "annotation"))
@@ -67,8 +68,8 @@ def read_coco_captions(
 
     return Annotations(
         format="coco_captions",
-        files=(path,),
-        rows=rows,
+        files=paths,
+        rows=lambda: itertools.chain.from_iterable(map(rows_of, paths)),
         texts=texts,
         images={"image": images},
         by_basename=True,
