@@ -6,8 +6,8 @@
 #   sbatch --ntasks=2 --cpus-per-task=8 launch/slurm.sh --config=configs/semclip.py --workdir=runs/cpu
 #
 # Give sbatch its own options before the script, and after it those of `python -m jaxclip.main`. Submit from the root of
-# the repository, on a file system that all nodes share; the log is jaxclip-JOB.log there, the lines of task 3 begin with
-# "3:". What a job is told by its environment (sbatch passes yours on):
+# the repository, on a file system that all nodes share; the log is jaxclip-JOB.log there, in which the lines of task 3
+# begin with "3:". What a job is told by its environment (sbatch passes yours on):
 #
 #   PYTHON=.venv/bin/python     the Python to run
 #   MODULE=jaxclip.main         the command; jaxclip.evaluate runs on several processes as well
@@ -16,12 +16,12 @@
 #   JAX_COMPILATION_CACHE_DIR=runs/cache/programs     compiled programs, so that a restart need not compile again
 #   DRY_RUN=1                   prints what would be run (also without Slurm)
 #
-# 120 s before the time limit, and when the job is preempted (give partitions a GraceTime), every task gets SIGTERM, saves
-# and exits with 143; the job is then put back into the queue under its number and goes on from the checkpoint. Any other
-# failure ends the job. `scancel JOB` ends it for good; `scancel --signal=TERM JOB` saves and requeues.
+# 120 s before the time limit, and when the job is preempted (give partitions a GraceTime), every task gets SIGTERM,
+# saves and exits with 143; the job is then put back into the queue under its number and goes on from the checkpoint. Any
+# other failure ends the job. `scancel JOB` ends it for good; `scancel --signal=TERM JOB` saves and requeues.
 #
-# All GPUs of a node must be visible to all its tasks, of which each takes the one of its local number: ask for them with
-# --gpus-per-node or --gres, not with --gpus-per-task. With one task a node, that task takes them all.
+# All GPUs of a node must be visible to all its tasks, of which each takes the one of its local number: ask for them
+# with --gpus-per-node or --gres, not with --gpus-per-task. With one task a node, that task takes them all.
 #
 #SBATCH --job-name=jaxclip
 #SBATCH --output=%x-%j.log
