@@ -17,8 +17,8 @@
 #   DRY_RUN=1                   prints what would be run (also without Slurm)
 #
 # 120 s before the time limit, and when the job is preempted (give partitions a GraceTime), every task gets SIGTERM,
-# saves and exits with 143; the job is then put back into the queue under its number and goes on from the checkpoint. Any
-# other failure ends the job. `scancel JOB` ends it for good; `scancel --signal=TERM JOB` saves and requeues.
+# saves and exits with 143; the job is then put back into the queue under its number and goes on from the checkpoint.
+# Any other failure ends the job. `scancel JOB` ends it for good; `scancel --signal=TERM JOB` saves and requeues.
 #
 # All GPUs of a node must be visible to all its tasks, of which each takes the one of its local number: ask for them
 # with --gpus-per-node or --gres, not with --gpus-per-task. With one task a node, that task takes them all.

@@ -21,8 +21,9 @@
 #   TPU_PROJECT=                     otherwise gcloud's own
 #   TPU_VERSION=                     the VM's image; otherwise that of the type
 #   TPU_SPOT=                        1: cheaper, and may be taken away at any moment
-#   TPU_BUCKET=                      a bucket that every worker mounts as runs/ (gcsfuse): all workers write one checkpoint,
-#                                    and it must outlive the slice. Make it with: gcloud storage buckets create gs://my-bucket --location=us-west4 \
+#   TPU_BUCKET=                      a bucket that every worker mounts as runs/ (gcsfuse): all write one checkpoint,
+#                                    which must outlive the slice. Make it with:
+#                                    gcloud storage buckets create gs://my-bucket --location=us-west4 \
 #                                        --uniform-bucket-level-access --enable-hierarchical-namespace
 #   TPU_KEEP=                        1: `train` doesn't give the slice back when it has finished
 #   TPU_RESTARTS=100                 how often `train` starts again

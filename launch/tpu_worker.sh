@@ -2,7 +2,7 @@
 # Runs on every worker of a TPU slice, in the repository's root; launch/tpu_pod.sh and launch/gke_jobset.yaml call it.
 #
 #   bash launch/tpu_worker.sh install [BUCKET]    Python, the requirements and JAX for TPU in .venv; the bucket as runs/
-#   bash launch/tpu_worker.sh run --config=configs/semclip.py --workdir=runs/semclip
+#   bash launch/tpu_worker.sh run --config=configs/semclip.py --workdir=runs/semclip      or with $TRAIN_FLAGS instead
 #   bash launch/tpu_worker.sh stop                SIGTERM to the run that goes on here; returns when it has saved
 #
 # `run` first stops what an earlier `run` left behind, since a TPU serves one process; then it takes the flags of
@@ -53,6 +53,9 @@ stop() {
 }
 
 run() {
+    if (($# == 0)); then
+        eval "set -- ${TRAIN_FLAGS:?no flags are given and TRAIN_FLAGS is not set}" # words as in a shell, with quotes
+    fi
     stop
     LIBTPU_INIT_ARGS="$(sed 's/#.*//' launch/xla_flags/tpu.txt | xargs) ${LIBTPU_INIT_ARGS:-}"
     export LIBTPU_INIT_ARGS
