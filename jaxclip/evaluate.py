@@ -28,7 +28,7 @@ import jax
 from absl import app, flags
 from ml_collections import ConfigDict, config_flags
 
-from jaxclip import console
+from jaxclip import console, distributed
 from jaxclip.benchmarks import measure_checkpoint, open_benchmarks, read_all_texts
 from jaxclip.config import ConfigError, EvaluateConfig, parse
 from jaxclip.console import read_flags, say
@@ -137,8 +137,7 @@ def main(arguments: Sequence[str]) -> None:
     if (values.query is None) != (values.images is None):
         raise app.UsageError("--query and --images go together")
     console.quiet_libraries()
-    if "JAX_COORDINATOR_ADDRESS" in os.environ:
-        jax.distributed.initialize()
+    distributed.initialise()
     output = Path(values.output)
     cache = Path(values.cache) if values.cache else output / "cache"
     try:

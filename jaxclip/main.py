@@ -25,7 +25,7 @@ import jax
 from absl import app, flags
 from ml_collections import config_flags
 
-from jaxclip import console
+from jaxclip import console, distributed
 from jaxclip.config import Config, ConfigError, parse
 from jaxclip.console import read_flags, say
 from jaxclip.data.preprocessing import ImageError
@@ -140,8 +140,7 @@ def main(arguments: Sequence[str]) -> None:
     """Reads the flags and runs."""
     console.check_arguments(arguments, CONFIG.value)
     console.quiet_libraries()
-    if "JAX_COORDINATOR_ADDRESS" in os.environ:
-        jax.distributed.initialize()
+    distributed.initialise()
     preemption = Preemption().install()
     try:
         config, workdir, data_dir = parse(CONFIG.value), Path(WORKDIR.value), Path(DATA_DIR.value).expanduser()
