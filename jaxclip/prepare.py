@@ -276,4 +276,3 @@ def make_streams(run: Run, features: Mapping[str, Mapping[str, ImageFeatures]]) 
             workers=run.config.pipeline.workers,
         )
     return streams
-
