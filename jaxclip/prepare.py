@@ -122,8 +122,8 @@ def _tokenizer_texts(config: Config, splits: Mapping[str, Split]) -> list[str] |
     return [source[int(number)]["caption"] for number in numbers]
 
 
-def build_terms(config: Config) -> tuple[Term, ...]:
-    """The objectives of a config.
+def build_terms(config: Config, mesh: Mesh) -> tuple[Term, ...]:
+    """The objectives of a config, computed on this mesh.
 
     Raises:
       ConfigError: an unknown objective or setting.
@@ -131,7 +131,7 @@ def build_terms(config: Config) -> tuple[Term, ...]:
     terms = []
     for label, settings in config.objectives.items():
         try:
-            objective = objectives.build(settings.objective, **settings.settings)
+            objective = objectives.build(settings.objective, mesh=mesh, chunk=config.loss_chunk, **settings.settings)
         except ValueError as error:
             raise ConfigError(f"config.objectives.{label}: {error}") from None
         terms.append(Term(label, settings.stream, objective, settings.weight))
@@ -190,6 +190,26 @@ def run_length(config: Config, splits: Mapping[str, Split]) -> int:
     return steps
 
 
+def check_batch_sizes(config: Config, mesh: Mesh) -> None:
+    """Raises ConfigError where the data shards cannot share a batch equally, or not in whole microbatches."""
+    shards = mesh.shape["data"]
+    for name, stream in config.streams.items():
+        where = f"config.streams.{name}.batch_size: {stream.batch_size}"
+        if stream.batch_size % shards:
+            raise ConfigError(f"{where} cannot be divided by the {shards} data shards of the mesh")
+        if config.microbatch and stream.batch_size // shards % config.microbatch:
+            raise ConfigError(
+                f"config.microbatch: {config.microbatch} does not divide the {stream.batch_size // shards} records a "
+                f"device of stream {name!r} (batch_size {stream.batch_size} on {shards} data shards)"
+            )
+
+
+def microbatches(config: Config, mesh: Mesh, stream: str) -> int:
+    """How many microbatches a data shard makes of its part of a batch."""
+    share = config.streams[stream].batch_size // mesh.shape["data"]
+    return share // (config.microbatch or share)
+
+
 def prepare(config: Config, data_dir: Path) -> Run:
     """Opens the data and the model, and decides what is trained.
 
@@ -198,13 +218,8 @@ def prepare(config: Config, data_dir: Path) -> Run:
       ModelDirectoryError, CheckpointError, WeightsError, FileNotFoundError: the model cannot be read.
     """
     mesh = make_mesh(config.mesh)
-    for name, stream in config.streams.items():
-        if stream.batch_size % mesh.shape["data"]:
-            raise ConfigError(
-                f"config.streams.{name}.batch_size: {stream.batch_size} cannot be divided by the "
-                f"{mesh.shape['data']} data shards of the mesh"
-            )
-    terms = build_terms(config)
+    check_batch_sizes(config, mesh)
+    terms = build_terms(config, mesh)
     splits = open_splits(config, data_dir)
     roles, images = stream_roles(terms, config, splits)
     start = starting_model(config, splits)
@@ -268,7 +283,7 @@ def make_streams(run: Run, features: Mapping[str, Mapping[str, ImageFeatures]]) 
             roles=run.roles[name],
             images=run.images[name],
             tokenizer=run.start.tokenizer,
-            shards=local_data_shards(run.mesh),
+            shards=local_data_shards(run.mesh) * microbatches(run.config, run.mesh, name),
             features=features.get(split.name) if augmentation is None else None,
             augmentation=augmentation,
             preprocessing=run.start.preprocessing,

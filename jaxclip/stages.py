@@ -23,7 +23,7 @@ from jaxclip.training.trainable import FlatParams
 def make_evaluator(run: Run, preemption: Preemption) -> Evaluator:
     """The scorer of the run's splits."""
     encoders = Encoders(
-        dataclasses.replace(run.model, remat=False, text_splits=()), run.mesh, run.config.evaluation.batch_size
+        dataclasses.replace(run.model, remat="none", text_splits=()), run.mesh, run.config.evaluation.batch_size
     )
     # Among several processes one that stops by itself would leave the others waiting: there only the loop stops.
     check = preemption.check if jax.process_count() == 1 else _go_on
@@ -55,7 +55,9 @@ def train_run(run: Run, evaluator: Evaluator, features: dict, workdir: Path, pre
         optimizer,
         lambda number: schedule(number // accumulate),
         clamp_logit_scale=config.model.clamp_logit_scale,
+        data_shards=run.mesh.shape["data"],
     )
+    over_data = config.mesh.parameters == "sharded"
     # Cached features stand in for the image tower: its weights need not be on the devices.
     used = {p: leaf for p, leaf in run.frozen.items() if not (run.features_are_constant and p.startswith("visual/"))}
 
@@ -71,8 +73,8 @@ def train_run(run: Run, evaluator: Evaluator, features: dict, workdir: Path, pre
         save_directory(run.start, workdir / "checkpoints" / "base")
     state = train(
         step_function=step,
-        state=init_state(shard_params(run.mesh, run.trained), optimizer),
-        frozen=shard_params(run.mesh, used),
+        state=init_state(shard_params(run.mesh, run.trained, over_data=over_data), optimizer),
+        frozen=shard_params(run.mesh, used, over_data=over_data),
         streams=make_streams(run, features),
         steps=run.steps,
         samples_per_step=run.samples_per_step,

@@ -103,7 +103,7 @@ WRONG = [
     ("seed", True, "valid integer", "found True"),
     ("seed", -1, "greater than or equal to 0", "found -1"),
     ("model.dtype", "float16", "'float32' or 'bfloat16'", "found 'float16'"),
-    ("model.remat", 1, "valid boolean", "found 1"),
+    ("model.remat", "some", "'none', 'dots' or 'full'", "found 'some'"),
     ("optimizer.learning_rate", 0.0, "greater than 0", "found 0.0"),
     ("optimizer.learning_rate", float("nan"), "greater than 0", "found nan"),
     ("optimizer.name", "sgd", "'adamw' or 'muon'", "found 'sgd'"),

@@ -1,9 +1,14 @@
 """The training step: a pure function (state, frozen parameters, batch) → (state, metrics).
 
-Shapes: B batch (global), D embedding, G data shards, b = B / G records a shard.
+Shapes: B batch (global), D embedding, G groups of texts (one for each microbatch of each data shard), b = B / G records
+a group.
 
 A batch is a dict, stream name → {"texts": packed texts (see `jaxclip.data.packing`), and "features" (image role →
-[B, D]) or "images" (image role → [B, S, S, 3])}. The texts of a shard are ordered by role, then by record.
+[B, D]) or "images" (image role → [B, S, S, 3])}. The texts of a group are ordered by role, then by record.
+
+Where a data shard has several microbatches, they are embedded one after another, and once more in the backward pass,
+from the gradients of the embeddings: GradCache (Gao et al. 2021, arXiv 2101.06983). Embeddings of the whole batch fit
+where activations do not, so every softmax stays one batch wide.
 """
 
 import dataclasses
@@ -51,25 +56,57 @@ def objective_params(terms: Sequence[Term], embed_dim: int) -> FlatParams:
     }
 
 
-def split_roles(texts: jax.Array, roles: Sequence[str], shards: int) -> dict[str, jax.Array]:
-    """Text embeddings [G·roles·b, D], ordered shard, role, record → role → [B, D], ordered by record."""
+def split_roles(texts: jax.Array, roles: Sequence[str], groups: int) -> dict[str, jax.Array]:
+    """Text embeddings [G·roles·b, D], ordered group, role, record → role → [B, D], ordered by record."""
     D = texts.shape[-1]
-    by_role = texts.reshape(shards, len(roles), -1, D).swapaxes(0, 1)
+    by_role = texts.reshape(groups, len(roles), -1, D).swapaxes(0, 1)
     return {role: by_role[index].reshape(-1, D) for index, role in enumerate(roles)}
 
 
-def embed_stream(model: CLIP, params: dict, stream: Mapping, roles: Sequence[str]) -> dict[str, jax.Array]:
-    """One stream of a batch → role of text or image → embeddings [B, D]."""
-    if "features" in stream:
-        images = stream["features"]
-    else:
+def _into_microbatches(rows: jax.Array, shards: int, microbatches: int) -> jax.Array:
+    """[shards·microbatches·n, …] → [microbatches, shards·n, …]: every shard's rows stay on its devices."""
+    rest = rows.shape[1:]
+    return rows.reshape(shards, microbatches, -1, *rest).swapaxes(0, 1).reshape(microbatches, -1, *rest)
+
+
+def _from_microbatches(rows: jax.Array, shards: int) -> jax.Array:
+    """The inverse: [microbatches, shards·n, …] → [shards·microbatches·n, …]."""
+    rest = rows.shape[2:]
+    return rows.reshape(rows.shape[0], shards, -1, *rest).swapaxes(0, 1).reshape(-1, *rest)
+
+
+def embed_stream(
+    model: CLIP, params: dict, stream: Mapping, roles: Sequence[str], data_shards: int | None = None
+) -> dict[str, jax.Array]:
+    """One stream of a batch → role of text or image → embeddings [B, D].
+
+    Args:
+      model: both towers.
+      params: nested parameters.
+      stream: texts, and features or images.
+      roles: of the texts, in the order in which they are packed.
+      data_shards: how many data shards the groups of texts belong to; each has its groups embedded one after another.
+        By default a shard has one group.
+    """
+
+    def embed(inputs):
         images = {
             role: model.apply({"params": params}, image, method="encode_image")
-            for role, image in stream["images"].items()
+            for role, image in inputs["images"].items()
         }
-    shards = stream["texts"]["ends"].shape[0]
-    texts = model.apply({"params": params}, **stream["texts"], method="encode_text")
-    return {**images, **split_roles(texts, roles, shards)}
+        texts = model.apply({"params": params}, **inputs["texts"], method="encode_text")
+        return {**images, **split_roles(texts, roles, inputs["texts"]["ends"].shape[0])}
+
+    inputs = {"texts": stream["texts"], "images": stream.get("images", {})}
+    features = stream.get("features", {})
+    groups = stream["texts"]["ends"].shape[0]
+    shards = data_shards or groups
+    if shards == groups:
+        return {**features, **embed(inputs)}
+    microbatches = jax.tree.map(lambda rows: _into_microbatches(rows, shards, groups // shards), inputs)
+    # Nothing is kept of the first pass but the embeddings; the backward pass of `map` is the second.
+    embedded = jax.lax.map(jax.checkpoint(embed), microbatches)
+    return {**features, **{role: _from_microbatches(rows, shards) for role, rows in embedded.items()}}
 
 
 def total_loss(
@@ -80,11 +117,12 @@ def total_loss(
     model: CLIP,
     terms: Sequence[Term],
     roles: Mapping[str, Sequence[str]],
+    data_shards: int | None = None,
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
     """Σ weight·objective over the terms, and every part by name (`LABEL/PART`)."""
     params = merge(trained, frozen)
     objective_trees = params.pop("objectives", {})
-    embeddings = {name: embed_stream(model, params, stream, roles[name]) for name, stream in batch.items()}
+    embeddings = {name: embed_stream(model, params, stream, roles[name], data_shards) for name, stream in batch.items()}
     scale = jnp.exp(params["logit_scale"])
     total, parts = jnp.float32(0), {}
     for term in terms:
@@ -107,8 +145,9 @@ def make_step(
     schedule: optax.Schedule,
     *,
     clamp_logit_scale: bool,
+    data_shards: int | None = None,
 ) -> Callable[[TrainState, FlatParams, Mapping], tuple[TrainState, dict[str, jax.Array]]]:
-    """The step for these objectives, ready for `jax.jit`.
+    """The step for these objectives, ready for `jax.jit`. `data_shards` is that of `embed_stream`.
 
     Its metrics are float32 scalars: `loss`, each part, the global norms of gradient, update and parameters (trained
     ones only), `learning_rate` and `logit_scale` (the factor exp(logit_scale) before the update).
@@ -116,7 +155,7 @@ def make_step(
 
     def step(state, frozen, batch):
         def loss_function(trained):
-            return total_loss(trained, frozen, batch, model=model, terms=terms, roles=roles)
+            return total_loss(trained, frozen, batch, model=model, terms=terms, roles=roles, data_shards=data_shards)
 
         (loss, parts), gradients = jax.value_and_grad(loss_function, has_aux=True)(state.params)
         updates, optimizer_state = optimizer.update(gradients, state.optimizer, state.params)

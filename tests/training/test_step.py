@@ -225,7 +225,7 @@ def test_shards_give_the_same_embeddings_by_role(tiny_config, tiny_params, tiny_
 
 def test_split_roles_orders_by_record():
     embeddings = np.array([[0.0], [1], [10], [11], [2], [3], [12], [13]])  # shard 0: caption 0 1, negation 0 1; shard 1
-    roles = split_roles(jnp.asarray(embeddings), ("caption", "negation"), shards=2)
+    roles = split_roles(jnp.asarray(embeddings), ("caption", "negation"), groups=2)
     assert roles["caption"].ravel().tolist() == [0, 1, 2, 3] and roles["negation"].ravel().tolist() == [10, 11, 12, 13]
 
 
