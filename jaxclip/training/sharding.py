@@ -8,7 +8,7 @@ split along `data`, with their optimiser moments (fully sharded data parallelism
 
 import fnmatch
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import jax
 import numpy as np
@@ -28,17 +28,18 @@ PARAMETER_RULES: tuple[tuple[str, PartitionSpec], ...] = (
 LARGE_LEAF = 4096
 
 
-def make_mesh(settings: MeshSettings) -> Mesh:
-    """The mesh over all devices of all processes.
+def make_mesh(settings: MeshSettings, devices: Sequence[jax.Device] | None = None) -> Mesh:
+    """The mesh over `devices`, by default all of all processes.
 
     Raises:
       ValueError: the axes do not multiply to the device count.
     """
-    devices = jax.device_count()
-    data = devices // settings.model if settings.data == -1 else settings.data
-    if data * settings.model != devices:
-        raise ValueError(f"mesh: data {settings.data} × model {settings.model} does not make {devices} devices")
-    return jax.make_mesh((data, settings.model), ("data", "model"), axis_types=(AxisType.Auto, AxisType.Auto))
+    devices = jax.devices() if devices is None else devices
+    data = len(devices) // settings.model if settings.data == -1 else settings.data
+    if data * settings.model != len(devices):
+        raise ValueError(f"mesh: data {settings.data} × model {settings.model} does not make {len(devices)} devices")
+    axis_types = (AxisType.Auto, AxisType.Auto)
+    return jax.make_mesh((data, settings.model), ("data", "model"), axis_types=axis_types, devices=devices)
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
@@ -69,18 +70,17 @@ def parameter_sharding(mesh: Mesh, path: str, shape: tuple[int, ...], *, over_da
     return NamedSharding(mesh, spec)
 
 
-def state_sharding(mesh: Mesh, state):
-    """A sharding for every leaf of a train state whose parameters `shard_params` has laid out.
+def state_sharding(mesh: Mesh, state, *, over_data: bool = False):
+    """A sharding for every leaf of a train state: optimiser moments lie where their parameter lies.
 
-    Parameters stay where they are, and their moments, accumulated gradients and the like lie where they lie; the rest
-    is the same everywhere. Leaves are told apart by their path, which ends in their parameter's.
+    Leaves are told apart by their path: one that ends in a parameter's name and is not a scalar is laid out like it.
     """
 
     def sharding(path, leaf):
         keys = [key.key for key in path if isinstance(key, jax.tree_util.DictKey)]
-        parameter = state.params.get(keys[-1]) if keys else None
-        same = parameter is not None and parameter.shape == leaf.shape
-        return parameter.sharding if same else replicated(mesh)
+        if not keys or not leaf.ndim:
+            return replicated(mesh)
+        return parameter_sharding(mesh, keys[-1], leaf.shape, over_data=over_data)
 
     return jax.tree_util.tree_map_with_path(sharding, state)
 
