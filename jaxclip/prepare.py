@@ -132,9 +132,10 @@ def build_terms(config: Config, mesh: Mesh | None) -> tuple[Term, ...]:
     terms = []
     for label, settings in config.objectives.items():
         try:
-            objective = objectives.build(settings.objective, mesh=mesh, chunk=config.loss_chunk, **settings.settings)
+            objective = objectives.build(settings.objective, **settings.settings)
         except ValueError as error:
             raise ConfigError(f"config.objectives.{label}: {error}") from None
+        objective = dataclasses.replace(objective, mesh=mesh, chunk=config.loss_chunk)
         terms.append(Term(label, settings.stream, objective, settings.weight))
     return tuple(terms)
 

@@ -6,11 +6,8 @@ loss, parts = loss_fn({"image": x, "caption": t, "paraphrase": tp, "negation": t
 ```
 """
 
-import dataclasses
 import difflib
 import inspect
-
-from jax.sharding import Mesh
 
 from jaxclip.objectives.clip import clip
 from jaxclip.objectives.conclip import conclip
@@ -39,10 +36,8 @@ BUILDERS = {
 __all__ = ["BUILDERS", "Objective", "build"]
 
 
-def build(name: str, *, mesh: Mesh | None = None, chunk: int | None = None, **settings) -> Objective:
+def build(name: str, **settings) -> Objective:
     """The objective `name` with its settings.
-
-    `mesh` and `chunk` say how it is computed and change nothing of the result (see `Objective`).
 
     Raises:
       ValueError: an unknown name or setting (the error names the near matches), or a setting out of range.
@@ -57,4 +52,4 @@ def build(name: str, *, mesh: Mesh | None = None, chunk: int | None = None, **se
             near = difflib.get_close_matches(setting, known)
             hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known) or 'none'}"
             raise ValueError(f"objective {name!r}: unknown setting {setting!r}; {hint}")
-    return dataclasses.replace(BUILDERS[name](**settings), mesh=mesh, chunk=chunk)
+    return BUILDERS[name](**settings)

@@ -66,10 +66,10 @@ def retrieval_cross_entropy(query: jax.Array, candidates: Sequence[jax.Array], c
     def row_loss(rows):
         row, right = rows
         # A TPU rounds the operands of float32 products to bfloat16 unless told not to; s, up to 100, magnifies that.
-        logits = contrast.scale * jnp.matmul(row, columns.T, precision=jax.lax.Precision.HIGHEST)
-        return jax.nn.logsumexp(logits) - contrast.scale * jnp.sum(row * right)
+        logits = jnp.matmul(row, columns.T, precision=jax.lax.Precision.HIGHEST)
+        return jax.nn.logsumexp(logits) - jnp.sum(row * right)
 
-    rows = query, candidates[0]
+    rows = contrast.scale * query, candidates[0]  # scaled here, s gets its gradient once and not chunk by chunk
     if contrast.chunk is None:
         return jnp.mean(jax.vmap(row_loss)(rows))
     return jnp.mean(jax.lax.map(jax.checkpoint(row_loss), rows, batch_size=min(contrast.chunk, len(query))))

@@ -102,6 +102,45 @@ def test_loss_and_update_are_those_of_the_plain_step(run, plain, first_steps):
     assert first.step == 1 and second.step == 2
 
 
+def loss_and_gradients(run, batch, **settings):
+    """Of the step's own loss, with respect to the trained parameters."""
+    loss = functools.partial(total_loss, model=run.model, terms=run.terms, roles={"train": ROLES}, **settings)
+    return jax.jit(jax.value_and_grad(lambda trained: loss(trained, run.frozen, batch)[0]))(run.state.params)
+
+
+@pytest.mark.parametrize(("shards", "microbatches"), [(1, 2), (1, 4), (2, 2)])
+def test_microbatches_give_the_loss_and_gradients_of_the_plain_step(
+    run, plain, records, features, tiny_tokenizer, shards, microbatches
+):
+    """With softmaxes over the whole batch: two batches of half the size have another loss."""
+    batch = tiny_runs.make_batch(records, tiny_tokenizer, shards=shards * microbatches, features=features)
+    loss, gradients = loss_and_gradients(run, batch, data_shards=shards)
+    assert loss == pytest.approx(float(plain[0]), rel=1e-5)
+    largest = max(np.abs(plain[1][path]).max() for path in gradients)
+    for path, gradient in gradients.items():
+        np.testing.assert_allclose(gradient, plain[1][path], rtol=1e-4, atol=2e-6 * largest, err_msg=path)
+    halves = [
+        loss_and_gradients(run, tiny_runs.make_batch(records[half], tiny_tokenizer, features=features[half]))[0]
+        for half in (slice(0, 2), slice(2, 4))
+    ]
+    assert abs(np.mean(halves) - loss) > 1e-3
+
+
+def test_microbatches_of_images_give_the_gradients_of_both_towers(tiny_config, tiny_params, tiny_tokenizer, records):
+    run = tiny_runs.make_run(tiny_config, tiny_params, ["visual", "text/transformer", "logit_scale"])
+    images = tiny_runs.make_images(tiny_config, BATCH)
+    whole, parts = (
+        loss_and_gradients(
+            run, tiny_runs.make_batch(records, tiny_tokenizer, shards=groups, images=images), data_shards=1
+        )
+        for groups in (1, 2)
+    )
+    assert parts[0] == pytest.approx(float(whole[0]), rel=1e-6)
+    largest = max(np.abs(leaf).max() for leaf in whole[1].values())
+    for path, gradient in whole[1].items():
+        np.testing.assert_allclose(parts[1][path], gradient, rtol=1e-4, atol=2e-6 * largest, err_msg=path)
+
+
 def test_norms_are_those_of_trained_parameters_only(run, plain, first_steps):
     gradients = {path: np.float64(leaf) for path, leaf in plain[1].items()}
     trained = np.sqrt(sum(np.sum(gradients[path] ** 2) for path in run.state.params))
