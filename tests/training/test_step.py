@@ -105,7 +105,8 @@ def test_loss_and_update_are_those_of_the_plain_step(run, plain, first_steps):
 def loss_and_gradients(run, batch, **settings):
     """Of the step's own loss, with respect to the trained parameters."""
     loss = functools.partial(total_loss, model=run.model, terms=run.terms, roles={"train": ROLES}, **settings)
-    return jax.jit(jax.value_and_grad(lambda trained: loss(trained, run.frozen, batch)[0]))(run.state.params)
+    (value, _), gradients = jax.jit(jax.value_and_grad(loss, has_aux=True))(run.state.params, run.frozen, batch)
+    return value, gradients
 
 
 @pytest.mark.parametrize(("shards", "microbatches"), [(1, 2), (1, 4), (2, 2)])
