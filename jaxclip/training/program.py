@@ -32,7 +32,8 @@ def build_step(
         optimizer,
         lambda number: schedule(number // accumulate),
         clamp_logit_scale=config.model.clamp_logit_scale,
-        data_shards=mesh.shape["data"],
+        mesh=mesh,
+        over_data=config.mesh.parameters == "sharded",
     )
     return step, optimizer
 

@@ -70,6 +70,12 @@ def parameter_sharding(mesh: Mesh, path: str, shape: tuple[int, ...], *, over_da
     return NamedSharding(mesh, spec)
 
 
+def data_axis(mesh: Mesh, path: str, shape: tuple[int, ...]) -> int | None:
+    """The axis on which `parameter_sharding` splits a leaf over data; None where it does not."""
+    spec = parameter_sharding(mesh, path, shape, over_data=True).spec
+    return spec.index("data") if "data" in spec else None
+
+
 def state_sharding(mesh: Mesh, state, *, over_data: bool = False):
     """A sharding for every leaf of a train state: optimiser moments lie where their parameter lies.
 

@@ -20,9 +20,11 @@ import flax
 import jax
 import jax.numpy as jnp
 import optax
+from jax.sharding import Mesh, PartitionSpec
 
 from jaxclip.model import CLIP
 from jaxclip.objectives import Objective
+from jaxclip.training.sharding import data_axis
 from jaxclip.training.trainable import FlatParams, merge
 
 MAX_LOGIT_SCALE = math.log(100)
@@ -63,20 +65,8 @@ def split_roles(texts: jax.Array, roles: Sequence[str], groups: int) -> dict[str
     return {role: by_role[index].reshape(-1, D) for index, role in enumerate(roles)}
 
 
-def _into_microbatches(rows: jax.Array, shards: int, microbatches: int) -> jax.Array:
-    """[shards·microbatches·n, …] → [microbatches, shards·n, …]: every shard's rows stay on its devices."""
-    rest = rows.shape[1:]
-    return rows.reshape(shards, microbatches, -1, *rest).swapaxes(0, 1).reshape(microbatches, -1, *rest)
-
-
-def _from_microbatches(rows: jax.Array, shards: int) -> jax.Array:
-    """The inverse: [microbatches, shards·n, …] → [shards·microbatches·n, …]."""
-    rest = rows.shape[2:]
-    return rows.reshape(rows.shape[0], shards, -1, *rest).swapaxes(0, 1).reshape(-1, *rest)
-
-
 def embed_stream(
-    model: CLIP, params: dict, stream: Mapping, roles: Sequence[str], data_shards: int | None = None
+    model: CLIP, params: dict, stream: Mapping, roles: Sequence[str], microbatches: int = 1
 ) -> dict[str, jax.Array]:
     """One stream of a batch → role of text or image → embeddings [B, D].
 
@@ -85,8 +75,7 @@ def embed_stream(
       params: nested parameters.
       stream: texts, and features or images.
       roles: of the texts, in the order in which they are packed.
-      data_shards: how many data shards the groups of texts belong to; each has its groups embedded one after another.
-        By default a shard has one group.
+      microbatches: how many equal parts, of one or more groups each, are embedded one after another.
     """
 
     def embed(inputs):
@@ -99,14 +88,53 @@ def embed_stream(
 
     inputs = {"texts": stream["texts"], "images": stream.get("images", {})}
     features = stream.get("features", {})
-    groups = stream["texts"]["ends"].shape[0]
-    shards = data_shards or groups
-    if shards == groups:
+    if microbatches == 1:
         return {**features, **embed(inputs)}
-    microbatches = jax.tree.map(lambda rows: _into_microbatches(rows, shards, groups // shards), inputs)
-    # Nothing is kept of the first pass but the embeddings; the backward pass of `map` is the second.
-    embedded = jax.lax.map(jax.checkpoint(embed), microbatches)
-    return {**features, **{role: _from_microbatches(rows, shards) for role, rows in embedded.items()}}
+    parts = jax.tree.map(lambda rows: rows.reshape(microbatches, -1, *rows.shape[1:]), inputs)
+    # The first pass keeps nothing but the embeddings; the backward pass of `map` is the second.
+    embedded = jax.lax.map(jax.checkpoint(embed), parts)
+    return {**features, **{role: rows.reshape(-1, rows.shape[-1]) for role, rows in embedded.items()}}
+
+
+def embed_batch(
+    model: CLIP,
+    params: FlatParams,
+    batch: Mapping,
+    roles: Mapping[str, Sequence[str]],
+    mesh: Mesh | None = None,
+    over_data: bool = False,
+) -> dict[str, dict[str, jax.Array]]:
+    """Stream → role of text or image → embeddings [B, D].
+
+    On a mesh every data shard embeds its own records; each of its groups of texts belongs to a microbatch. What is
+    split `over_data` (see `parameter_sharding`) is gathered once a step, and its gradient scattered once.
+    """
+    if mesh is None:
+        nested = merge(params)
+        return {name: embed_stream(model, nested, stream, roles[name]) for name, stream in batch.items()}
+    axes = {path: data_axis(mesh, path, leaf.shape) if over_data else None for path, leaf in params.items()}
+    microbatches = {name: len(stream["texts"]["ends"]) // mesh.shape["data"] for name, stream in batch.items()}
+
+    def whole(path, leaf):
+        if axes[path] is not None:
+            return jax.lax.all_gather(leaf, "data", axis=axes[path], tiled=True)
+        # Told apart from here on, the shards' gradients are summed once, and not microbatch by microbatch.
+        return jax.lax.pcast(leaf, "data", to="varying") if max(microbatches.values()) > 1 else leaf
+
+    def embed_shard(params, batch):
+        nested = merge({path: whole(path, leaf) for path, leaf in params.items()})
+        return {
+            name: embed_stream(model, nested, stream, roles[name], microbatches[name]) for name, stream in batch.items()
+        }
+
+    split = {
+        path: PartitionSpec(*[None] * axis, "data") if axis is not None else PartitionSpec()
+        for path, axis in axes.items()
+    }
+    rows = PartitionSpec("data")
+    return jax.shard_map(embed_shard, mesh=mesh, in_specs=(split, rows), out_specs=rows, axis_names={"data"})(
+        params, batch
+    )
 
 
 def total_loss(
@@ -117,16 +145,18 @@ def total_loss(
     model: CLIP,
     terms: Sequence[Term],
     roles: Mapping[str, Sequence[str]],
-    data_shards: int | None = None,
+    mesh: Mesh | None = None,
+    over_data: bool = False,
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
     """Σ weight·objective over the terms, and every part by name (`LABEL/PART`)."""
-    params = merge(trained, frozen)
-    objective_trees = params.pop("objectives", {})
-    embeddings = {name: embed_stream(model, params, stream, roles[name], data_shards) for name, stream in batch.items()}
+    params = {**trained, **frozen}
+    objective_trees = merge({path: params.pop(path) for path in list(params) if path.startswith("objectives/")})
+    embeddings = embed_batch(model, params, batch, roles, mesh, over_data)
     scale = jnp.exp(params["logit_scale"])
     total, parts = jnp.float32(0), {}
     for term in terms:
-        loss, term_parts = term.objective(embeddings[term.stream], scale, objective_trees.get(term.label, {}))
+        own = objective_trees.get("objectives", {}).get(term.label, {})
+        loss, term_parts = term.objective(embeddings[term.stream], scale, own)
         total = total + term.weight * loss
         parts |= {f"{term.label}/{name}": value for name, value in term_parts.items()}
     return total, parts
@@ -145,9 +175,10 @@ def make_step(
     schedule: optax.Schedule,
     *,
     clamp_logit_scale: bool,
-    data_shards: int | None = None,
+    mesh: Mesh | None = None,
+    over_data: bool = False,
 ) -> Callable[[TrainState, FlatParams, Mapping], tuple[TrainState, dict[str, jax.Array]]]:
-    """The step for these objectives, ready for `jax.jit`. `data_shards` is that of `embed_stream`.
+    """The step for these objectives, ready for `jax.jit`. `mesh` and `over_data` are those of `embed_batch`.
 
     Its metrics are float32 scalars: `loss`, each part, the global norms of gradient, update and parameters (trained
     ones only), `learning_rate` and `logit_scale` (the factor exp(logit_scale) before the update).
@@ -155,7 +186,9 @@ def make_step(
 
     def step(state, frozen, batch):
         def loss_function(trained):
-            return total_loss(trained, frozen, batch, model=model, terms=terms, roles=roles, data_shards=data_shards)
+            return total_loss(
+                trained, frozen, batch, model=model, terms=terms, roles=roles, mesh=mesh, over_data=over_data
+            )
 
         (loss, parts), gradients = jax.value_and_grad(loss_function, has_aux=True)(state.params)
         updates, optimizer_state = optimizer.update(gradients, state.optimizer, state.params)

@@ -35,7 +35,7 @@ FORMS = {
 def compile_step(*, over_data=False, model=1, microbatches=1, **settings):
     """The compiled step."""
     mesh = make_mesh(MeshSettings(model=model))
-    run = tiny_runs.make_run(CONFIG, random_params(CONFIG), TRAINABLE, mesh=mesh, **settings)
+    run = tiny_runs.make_run(CONFIG, random_params(CONFIG), TRAINABLE, mesh=mesh, over_data=over_data, **settings)
     layout = state_sharding(mesh, run.state, over_data=over_data)
     state, frozen = jax.device_put(run.state, layout), shard_params(mesh, run.frozen, over_data=over_data)
     batch = tiny_runs.make_batch(

@@ -46,7 +46,7 @@ def one_device() -> Mesh:
 def train(mesh: Mesh, output: Path, name: str, over_data: bool) -> dict:
     """The layout of the state by leaf; losses, parameters and embeddings go to a file."""
     tokenizer = train_tokenizer([], 514, 24)
-    run = tiny_runs.make_run(CONFIG, random_params(), TRAINABLE, mesh=mesh, clip_norm=1.0)
+    run = tiny_runs.make_run(CONFIG, random_params(), TRAINABLE, mesh=mesh, over_data=over_data, clip_norm=1.0)
     layout = state_sharding(mesh, run.state, over_data=over_data)
     state, frozen = jax.device_put(run.state, layout), shard_params(mesh, run.frozen, over_data=over_data)
     step = jax.jit(run.step, donate_argnums=0, out_shardings=(layout, replicated(mesh)))

@@ -85,6 +85,7 @@ def make_run(
     objective_settings=None,
     clamp_logit_scale=True,
     mesh=None,
+    over_data=False,
     chunk=None,
     remat="none",
     split_scans=True,
@@ -108,7 +109,8 @@ def make_run(
         optimizer,
         schedule,
         clamp_logit_scale=clamp_logit_scale,
-        data_shards=mesh.shape["data"] if mesh else None,
+        mesh=mesh,
+        over_data=over_data,
     )
     state = init_state(jax.tree.map(jax.numpy.asarray, {**trained, **own}), optimizer)
     return TinyRun(step, state, frozen, model, terms, optimizer, schedule)
