@@ -106,35 +106,31 @@ def embed_batch(
 ) -> dict[str, dict[str, jax.Array]]:
     """Stream → role of text or image → embeddings [B, D].
 
-    On a mesh every data shard embeds its own records; each of its groups of texts belongs to a microbatch. What is
-    split `over_data` (see `parameter_sharding`) is gathered once a step, and its gradient scattered once.
+    On a mesh every data shard embeds its own records, one microbatch for each of its groups of texts. What is split
+    `over_data` (see `parameter_sharding`) is gathered once a step and its gradient summed and scattered once, the
+    gradients of the rest are summed once, whatever the number of microbatches.
     """
     if mesh is None:
         nested = merge(params)
         return {name: embed_stream(model, nested, stream, roles[name]) for name, stream in batch.items()}
     axes = {path: data_axis(mesh, path, leaf.shape) if over_data else None for path, leaf in params.items()}
-    microbatches = {name: len(stream["texts"]["ends"]) // mesh.shape["data"] for name, stream in batch.items()}
 
-    def whole(path, leaf):
-        if axes[path] is not None:
-            return jax.lax.all_gather(leaf, "data", axis=axes[path], tiled=True)
-        # Told apart from here on, the shards' gradients are summed once, and not microbatch by microbatch.
-        return jax.lax.pcast(leaf, "data", to="varying") if max(microbatches.values()) > 1 else leaf
+    def on_this_shard(path, leaf):
+        if axes[path] is None:
+            return jax.lax.pcast(leaf, "data", to="varying")
+        return jax.lax.all_gather(leaf, "data", axis=axes[path], tiled=True)
 
     def embed_shard(params, batch):
-        nested = merge({path: whole(path, leaf) for path, leaf in params.items()})
+        nested = merge({path: on_this_shard(path, leaf) for path, leaf in params.items()})
         return {
-            name: embed_stream(model, nested, stream, roles[name], microbatches[name]) for name, stream in batch.items()
+            name: embed_stream(model, nested, stream, roles[name], microbatches=len(stream["texts"]["ends"]))
+            for name, stream in batch.items()
         }
 
-    split = {
-        path: PartitionSpec(*[None] * axis, "data") if axis is not None else PartitionSpec()
-        for path, axis in axes.items()
-    }
-    rows = PartitionSpec("data")
-    return jax.shard_map(embed_shard, mesh=mesh, in_specs=(split, rows), out_specs=rows, axis_names={"data"})(
-        params, batch
-    )
+    rows, whole = PartitionSpec("data"), PartitionSpec()
+    split = {path: whole if axis is None else PartitionSpec(*[None] * axis, "data") for path, axis in axes.items()}
+    sharded = jax.shard_map(embed_shard, mesh=mesh, in_specs=(split, rows), out_specs=rows, axis_names={"data"})
+    return sharded(params, batch)
 
 
 def total_loss(
