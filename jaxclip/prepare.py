@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import jax
@@ -15,9 +15,10 @@ from jaxclip.data.feature_cache import ImageFeatures
 from jaxclip.data.pipeline import AugmentedEpochs, BatchStream, batch_order, make_batches
 from jaxclip.data.preprocessing import SEMCLIP_RELEASED
 from jaxclip.datasets import Split, open_split
-from jaxclip.model import CLIP
+from jaxclip.model import CLIP, ModelConfig
 from jaxclip.model.clip import INITIAL_LOGIT_SCALE
 from jaxclip.pretrained import SHIPPED, Clip, load, random_model
+from jaxclip.training.program import features_are_constant, image_tower_frozen
 from jaxclip.training.sharding import local_data_shards, make_mesh
 from jaxclip.training.step import Term, objective_params
 from jaxclip.training.trainable import FlatParams, partition, text_layer_splits
@@ -55,12 +56,12 @@ class Run:
     @property
     def image_tower_frozen(self) -> bool:
         """Whether image features are constants of the run, to be computed once."""
-        return not any(path.startswith("visual/") for path in self.trained)
+        return image_tower_frozen(self.trained)
 
     @property
     def features_are_constant(self) -> bool:
-        """Whether no step needs the image tower: it is frozen and no stream augments its images."""
-        return self.image_tower_frozen and not any(stream.augmentation for stream in self.config.streams.values())
+        """Whether no step needs the image tower."""
+        return features_are_constant(self.config, self.trained)
 
     @property
     def samples_per_step(self) -> int:
@@ -122,8 +123,8 @@ def _tokenizer_texts(config: Config, splits: Mapping[str, Split]) -> list[str] |
     return [source[int(number)]["caption"] for number in numbers]
 
 
-def build_terms(config: Config) -> tuple[Term, ...]:
-    """The objectives of a config.
+def build_terms(config: Config, mesh: Mesh | None) -> tuple[Term, ...]:
+    """The objectives of a config, computed on this mesh; None where they are only looked at.
 
     Raises:
       ConfigError: an unknown objective or setting.
@@ -134,6 +135,7 @@ def build_terms(config: Config) -> tuple[Term, ...]:
             objective = objectives.build(settings.objective, **settings.settings)
         except ValueError as error:
             raise ConfigError(f"config.objectives.{label}: {error}") from None
+        objective = dataclasses.replace(objective, mesh=mesh, chunk=config.loss_chunk)
         terms.append(Term(label, settings.stream, objective, settings.weight))
     return tuple(terms)
 
@@ -141,21 +143,28 @@ def build_terms(config: Config) -> tuple[Term, ...]:
 Roles = dict[str, tuple[str, ...]]
 
 
-def stream_roles(terms: tuple[Term, ...], config: Config, splits: Mapping[str, Split]) -> tuple[Roles, Roles]:
+def stream_roles(terms: tuple[Term, ...], streams: Iterable[str]) -> tuple[Roles, Roles]:
     """(stream → the text roles that its objectives need, stream → the image roles).
 
     Raises:
-      ConfigError: the stream's data does not have a role (text or image), or a stream has no objective.
+      ConfigError: a stream has no objective.
     """
     roles, images = {}, {}
-    for stream in config.streams:
+    for stream in streams:
         users = [term.objective for term in terms if term.stream == stream]
         if not users:
             raise ConfigError(f"config.streams.{stream}: no objective uses it")
+        roles[stream] = tuple(dict.fromkeys(role for objective in users for role in objective.roles))
+        images[stream] = tuple(dict.fromkeys(role for objective in users for role in objective.images))
+    return roles, images
+
+
+def check_roles(config: Config, roles: Roles, images: Roles, splits: Mapping[str, Split]) -> None:
+    """Raises ConfigError where the data of a stream does not have a role (text or image) that it needs."""
+    for stream in config.streams:
         split = splits[stream_split(config, stream)]
-        needed = [role for objective in users for role in (*objective.images, *objective.roles)]
         available = (*split.roles, *split.images)
-        missing = [role for role in dict.fromkeys(needed) if role not in available]
+        missing = [role for role in (*images[stream], *roles[stream]) if role not in available]
         if missing:
             source = config.datasets[config.streams[stream].dataset].settings.get("annotations")
             made_of = f" of {source}" if source else ""
@@ -163,9 +172,39 @@ def stream_roles(terms: tuple[Term, ...], config: Config, splits: Mapping[str, S
                 f"config.streams.{stream}: the objectives need the role(s) {', '.join(missing)}; "
                 f"{split.name}{made_of} has {', '.join(available)}"
             )
-        roles[stream] = tuple(dict.fromkeys(role for objective in users for role in objective.roles))
-        images[stream] = tuple(dict.fromkeys(role for objective in users for role in objective.images))
-    return roles, images
+
+
+def check_batches(config: Config, mesh: Mesh) -> None:
+    """Raises ConfigError where the data shards cannot share a batch equally, or not in whole microbatches."""
+    shards = mesh.shape["data"]
+    for name, stream in config.streams.items():
+        if stream.batch_size % shards:
+            raise ConfigError(
+                f"config.streams.{name}.batch_size: {stream.batch_size} cannot be divided by the {shards} data shards "
+                "of the mesh"
+            )
+        if config.microbatch and stream.batch_size // shards % config.microbatch:
+            raise ConfigError(
+                f"config.microbatch: {config.microbatch} does not divide the {stream.batch_size // shards} records of "
+                f"stream {name!r} on each of {shards} data shards"
+            )
+
+
+def divide_model(
+    config: Config, terms: tuple[Term, ...], architecture: ModelConfig, params: FlatParams
+) -> tuple[CLIP, FlatParams, FlatParams]:
+    """(the module, the trained parameters with the objectives' own, the frozen ones).
+
+    The module's scans are split where trained and frozen text layers meet. Only paths of `params` are looked at.
+
+    Raises:
+      TrainableError: `config.trainable` does not fit the parameters.
+    """
+    trained, frozen = partition(params, config.trainable)
+    own = {path: np.asarray(leaf) for path, leaf in objective_params(terms, architecture.embed_dim).items()}
+    layers = text_layer_splits(trained, architecture.text.layers)
+    model = CLIP(architecture, dtype=np.dtype(config.model.dtype), remat=config.model.remat, text_splits=layers)
+    return model, {**trained, **own}, frozen
 
 
 def run_length(config: Config, splits: Mapping[str, Split]) -> int:
@@ -192,6 +231,12 @@ def run_length(config: Config, splits: Mapping[str, Split]) -> int:
     return steps
 
 
+def microbatches(config: Config, mesh: Mesh, stream: str) -> int:
+    """How many microbatches a data shard makes of its part of a batch."""
+    share = config.streams[stream].batch_size // mesh.shape["data"]
+    return share // (config.microbatch or share)
+
+
 def prepare(config: Config, data_dir: Path) -> Run:
     """Opens the data and the model, and decides what is trained.
 
@@ -200,15 +245,11 @@ def prepare(config: Config, data_dir: Path) -> Run:
       ModelDirectoryError, CheckpointError, WeightsError, FileNotFoundError: the model cannot be read.
     """
     mesh = make_mesh(config.mesh)
-    for name, stream in config.streams.items():
-        if stream.batch_size % mesh.shape["data"]:
-            raise ConfigError(
-                f"config.streams.{name}.batch_size: {stream.batch_size} cannot be divided by the "
-                f"{mesh.shape['data']} data shards of the mesh"
-            )
-    terms = build_terms(config)
+    check_batches(config, mesh)
+    terms = build_terms(config, mesh)
     splits = open_splits(config, data_dir)
-    roles, images = stream_roles(terms, config, splits)
+    roles, images = stream_roles(terms, config.streams)
+    check_roles(config, roles, images, splits)
     start = starting_model(config, splits)
     if config.model.preprocessing == "semclip_released":
         released = dataclasses.replace(SEMCLIP_RELEASED, size=start.preprocessing.size)
@@ -216,16 +257,13 @@ def prepare(config: Config, data_dir: Path) -> Run:
     params = dict(start.params)
     if config.model.reset_logit_scale:
         params["logit_scale"] = np.float32(INITIAL_LOGIT_SCALE)
-    trained, frozen = partition(params, config.trainable)
-    own = {path: np.asarray(leaf) for path, leaf in objective_params(terms, start.config.embed_dim).items()}
-    layers = text_layer_splits(trained, start.config.text.layers)
-    model = CLIP(start.config, dtype=np.dtype(config.model.dtype), remat=config.model.remat, text_splits=layers)
+    model, trained, frozen = divide_model(config, terms, start.config, params)
     return Run(
         config=config,
         mesh=mesh,
         start=start,
         model=model,
-        trained={**trained, **own},
+        trained=trained,
         frozen=frozen,
         terms=terms,
         roles=roles,
@@ -270,7 +308,7 @@ def make_streams(run: Run, features: Mapping[str, Mapping[str, ImageFeatures]]) 
             roles=run.roles[name],
             images=run.images[name],
             tokenizer=run.start.tokenizer,
-            shards=local_data_shards(run.mesh),
+            shards=local_data_shards(run.mesh) * microbatches(run.config, run.mesh, name),
             features=features.get(split.name) if augmentation is None else None,
             augmentation=augmentation,
             preprocessing=run.start.preprocessing,
