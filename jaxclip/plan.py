@@ -45,8 +45,8 @@ ARCH = flags.DEFINE_string(
 TOKENS = flags.DEFINE_float(
     "tokens_per_caption",
     14.0,
-    "Mean tokens of a caption, start- and end-of-text included; lengths are taken to be spread evenly from half of it to "
-    "one and a half. The default is about that of COCO's captions.",
+    "Mean tokens of a caption, start- and end-of-text included; lengths are taken to be spread evenly from half of it "
+    "to one and a half. The default is about that of COCO's captions.",
 )
 OUTPUT = flags.DEFINE_string("output", None, "Also write the plan to this file, as JSON.")
 SEARCH = flags.DEFINE_bool(
