@@ -54,24 +54,27 @@ SEARCH = flags.DEFINE_bool(
 )
 
 
-def search_batch(config: Config, architecture: ModelConfig, topology: Topology, tokens: float) -> dict[str, int]:
+def search_batch(
+    config: Config, architecture: ModelConfig, topology: Topology, tokens: float, planned: bool
+) -> dict[str, int]:
     """The largest batch a device that fits, and the smallest that was found not to.
 
-    Raises:
-      PlanError: the machine has no memory limit to search for.
+    `planned` says whether the config's own batch does; the search begins there.
     """
-    if topology.chip is None:
-        raise PlanError(f"--search needs a TPU topology: nothing limits the memory of {topology.name}")
     devices = len(topology.devices)
+    start = batch_per_device(config, devices)
+    known = {start: planned} if with_batch(config, start, devices) == config else {}
     with tqdm(desc="searching", unit=" programs", dynamic_ncols=True) as bar:
 
         def try_batch(per_device: int) -> bool:
+            if per_device in known:
+                return known[per_device]
             bar.set_postfix_str(f"{per_device:,} records a device")
             found = fits(with_batch(config, per_device, devices), architecture, topology, tokens)
             bar.update()
             return found
 
-        largest, too_large = largest_that_fits(try_batch, batch_per_device(config, devices))
+        largest, too_large = largest_that_fits(try_batch, start)
     return {"largest": largest, "does_not_fit": too_large}
 
 
@@ -86,12 +89,14 @@ def plan() -> None:
     if ARCH.value:
         settings.model.init = f"random:{ARCH.value}"
     topology = open_topology(TOPOLOGY.value)
+    if SEARCH.value and topology.chip is None:
+        raise PlanError(f"--search needs a TPU topology: nothing limits the memory of {topology.name}")
     config = parse(settings)
     architecture = read_architecture(config.model.init)
     say(f"Compiling for {topology.name} ...")
     document = make_plan(config, architecture, topology, TOKENS.value)
     if SEARCH.value:
-        document["search"] = search_batch(config, architecture, topology, TOKENS.value)
+        document["search"] = search_batch(config, architecture, topology, TOKENS.value, document["fits"])
     say(plan_table(document))
     if OUTPUT.value:
         write_atomically(Path(OUTPUT.value), (json.dumps(document, indent=2) + "\n").encode())

@@ -28,27 +28,37 @@ def _hbm(array: Array) -> int:
 
 
 def _operation_bytes(module: Module, step: Instruction, computation: Computation) -> int:
-    if step.opcode in _FREE or step.opcode.endswith("-done"):
+    if step.opcode in _FREE or step.opcode.endswith("-done") or _renames_buffers(step):
         return 0
     operands = [computation[name] for name in step.operands if name in computation]
     if step.opcode == "fusion":
         inner = module.computations[step.attribute("calls")]
         read = sum(_read_of_parameter(module, inner, number, operand) for number, operand in enumerate(operands))
         return read + _written(module, inner, root(inner), step.arrays)
-    if step.opcode in _SLICES:
+    # The result of a first half (-start) is a tuple. A slice's: the source, the destination, words of context; a
+    # copy's: the destination, the source, words of context.
+    opcode = step.opcode.removesuffix("-start")
+    results = step.arrays
+    if opcode != step.opcode and opcode in (*_SLICES, "copy"):
+        results = step.arrays[:1] if opcode == "copy" else step.arrays[1:2]
+    if opcode in _SLICES:
         read = sum(_hbm(array) for operand in operands[1:] for array in operand.arrays)
-        return read + _same_space_bytes(operands[0], step.arrays[0].bytes) + _hbm(step.arrays[0])
-    if step.opcode == "dynamic-update-slice":
+        return read + _read_of_slice(operands[0], results[0].bytes) + _hbm(results[0])
+    if opcode == "dynamic-update-slice":
         return 2 * sum(_hbm(array) for array in operands[1].arrays)
-    # The result of a first half (-start) is a tuple: the destination, then the source again and words of context.
-    results = step.arrays[:1] if step.opcode == "copy-start" else step.arrays
     read = sum(_hbm(array) for operand in operands for array in operand.arrays)
-    if step.opcode.endswith("-start") and step.opcode not in ("copy-start", "all-reduce-start"):
-        return sum(map(_hbm, results))  # lists inputs and results
+    if opcode != step.opcode and opcode not in ("copy", "all-reduce"):
+        read = 0  # collectives list their inputs among their results
     return read + sum(map(_hbm, results))
 
 
-def _same_space_bytes(source: Instruction, count: int) -> int:
+def _renames_buffers(step: Instruction) -> bool:
+    """The TPU compiler's own custom calls allocate and join buffers; only those of written kernels move data."""
+    return step.opcode == "custom-call" and 'custom_call_target="tpu_custom_call"' not in step.attributes
+
+
+def _read_of_slice(source: Instruction, count: int) -> int:
+    """`count` where the source lies in the main memory."""
     return count if source.arrays and source.arrays[0].space == 0 else 0
 
 

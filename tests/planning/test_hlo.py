@@ -123,3 +123,29 @@ def test_batched_product_as_a_dilated_convolution():
 def test_text_without_a_program():
     with pytest.raises(ValueError, match="no ENTRY"):
         parse("HloModule empty\n")
+
+
+@pytest.mark.parametrize(
+    ("line", "moved"),
+    [
+        ("f32[256]{0} add(%a, %a)", 3 * 1024),  # two reads and a write
+        ("f32[256]{0:S(1)} add(%v, %a)", 1024),  # v and the result are on the chip
+        ("f32[64]{0} slice(%a), slice={[0:64]}", 2 * 256),
+        ("(f32[256]{0:S(1)}, f32[256]{0}, u32[]{:S(2)}) copy-start(%a)", 1024),  # into the chip: read only
+        ("(f32[256]{0}, f32[256]{0:S(1)}, u32[]{:S(2)}) copy-start(%v)", 1024),  # out of it: written only
+        ("((f32[256]{0}), f32[64]{0:S(1)}, s32[]{:S(2)}) slice-start(%a), slice={[0:64]}", 256),
+        ("f32[256]{0} dynamic-update-slice(%a, %u, %i)", 2 * 256),  # in place: the update is read and written
+        ('f32[256]{0} custom-call(), custom_call_target="AllocateBuffer"', 0),
+        ('f32[256]{0} custom-call(%a), custom_call_target="tpu_custom_call"', 2 * 1024),
+        ("f32[256]{0} bitcast(%a)", 0),
+    ],
+)
+def test_bytes_of_the_main_memory(line, moved):
+    text = _entry(
+        "%a = f32[256]{0} parameter(0)",
+        "%v = f32[256]{0:S(1)} parameter(1)",
+        "%u = f32[64]{0} parameter(2)",
+        "%i = s32[]{:S(6)} parameter(3)",
+        f"ROOT %y = {line}",
+    )
+    assert hbm_bytes(parse(text)) == moved
