@@ -40,7 +40,7 @@ def fine_tuning(
             # A model directory or checkpoint file; random:ViT-B/32 tries the machinery.
             "init": init or placeholder(str),
             "dtype": "float32",
-            "remat": True,
+            "remat": "full",
             "preprocessing": "checkpoint",
             "reset_logit_scale": False,
             "clamp_logit_scale": True,
@@ -54,7 +54,9 @@ def fine_tuning(
     config.schedule = ConfigDict(dict(schedule))
     config.evaluation = ConfigDict(dict(evaluation))
     config.checkpoint = ConfigDict({"every": 200, "best": "original_over_negation"})
-    config.mesh = ConfigDict({"data": -1, "model": 1})
+    config.mesh = ConfigDict({"data": -1, "model": 1, "parameters": "replicated"})
+    config.microbatch = placeholder(int)
+    config.loss_chunk = placeholder(int)
     config.log_every = 10
     return config
 

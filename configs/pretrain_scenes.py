@@ -21,7 +21,7 @@ def get_config(variant: str = "") -> ConfigDict:
     config = ConfigDict()
     config.title = "Small CLIP from scratch on scenes"
     config.seed = 0
-    config.model = ConfigDict({"init": "random:scenes", "tokenizer": "train:pretraining", "remat": True})
+    config.model = ConfigDict({"init": "random:scenes", "tokenizer": "train:pretraining", "remat": "full"})
     config.datasets = ConfigDict(
         {
             "pretraining": {

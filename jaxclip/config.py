@@ -6,7 +6,7 @@ models. An unknown key, a wrong type or a value out of range is one error that n
 
 import difflib
 import types
-from typing import Literal, TypeVar
+from typing import Annotated, Literal, TypeVar
 
 import ml_collections
 import pydantic
@@ -33,6 +33,11 @@ class _OpenSection(_Section):
         return dict(self.model_extra or {})
 
 
+def _remat_policy(value):
+    """Configs from before there were policies say true or false."""
+    return {True: "full", False: "none"}[value] if isinstance(value, bool) else value
+
+
 class ModelSettings(_Section):
     """Where the model comes from and how it computes.
 
@@ -40,12 +45,13 @@ class ModelSettings(_Section):
     of OpenAI, Hugging Face or OpenCLIP, the name `scenes-base`), or `random:VARIANT`.
     `tokenizer`, for random weights only, is `clip` (CLIP's own) or `train:DATASET` (made from its captions).
     `preprocessing` is the checkpoint's own, or that of SemCLIP's released code (squashed images, ImageNet statistics).
+    `remat` says what the backward pass recomputes (see `jaxclip.model.transformer.rematerialise`); true is `full`.
     """
 
     init: str
     tokenizer: str = "clip"
     dtype: Literal["float32", "bfloat16"] = "float32"
-    remat: bool = False
+    remat: Annotated[Literal["none", "dots", "full"], pydantic.BeforeValidator(_remat_policy)] = "none"
     preprocessing: Literal["checkpoint", "semclip_released"] = "checkpoint"
     reset_logit_scale: bool = False  # start from 1/0.07 instead of the checkpoint's own temperature
     clamp_logit_scale: bool = True  # keep logit_scale in [0, ln 100] after each step
@@ -140,6 +146,15 @@ class MeshSettings(_Section):
     model: int = Field(default=1, gt=0)
 
 
+class TrainingMeshSettings(MeshSettings):
+    """The mesh of a run. `parameters`, with their optimiser moments, are whole on every data shard or split over them.
+
+    What `model` splits is split either way.
+    """
+
+    parameters: Literal["replicated", "sharded"] = "replicated"
+
+
 class PipelineSettings(_Section):
     """`threads` load batches ahead in this process; `workers` > 0 decodes images in that many worker processes."""
 
@@ -164,7 +179,12 @@ class EvaluationSettings(_Section):
 
 
 class Config(_Section):
-    """One run."""
+    """One run.
+
+    For batches that do not fit, both with the same result: `microbatch` is how many records of a stream a device embeds
+    at a time, twice over (gradient caching: every softmax stays one batch wide); `loss_chunk` is how many rows of
+    logits it makes at a time. None is all of them.
+    """
 
     seed: int = Field(default=42, ge=0)
     title: str
@@ -175,7 +195,9 @@ class Config(_Section):
     trainable: tuple[str, ...]
     optimizer: OptimizerSettings
     schedule: ScheduleSettings
-    mesh: MeshSettings = MeshSettings()
+    microbatch: int | None = Field(default=None, gt=0)
+    loss_chunk: int | None = Field(default=None, gt=0)
+    mesh: TrainingMeshSettings = TrainingMeshSettings()
     pipeline: PipelineSettings = PipelineSettings()
     checkpoint: CheckpointSettings = CheckpointSettings()
     evaluation: EvaluationSettings = EvaluationSettings()

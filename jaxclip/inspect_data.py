@@ -45,7 +45,7 @@ def model_tokenizer(config: Config, splits: Mapping[str, Split]) -> Tokenizer:
 def missing_roles(config: Config, splits: Mapping[str, Split]) -> dict[str, list[str]]:
     """Split → roles, of texts and images, that an objective of its stream needs and it does not have."""
     missing: dict[str, list[str]] = {}
-    for term in build_terms(config):
+    for term in build_terms(config, mesh=None):
         name = stream_split(config, term.stream)
         available = (*splits[name].roles, *splits[name].images)
         needed = (*term.objective.images, *term.objective.roles)

@@ -123,8 +123,8 @@ def _tokenizer_texts(config: Config, splits: Mapping[str, Split]) -> list[str] |
     return [source[int(number)]["caption"] for number in numbers]
 
 
-def build_terms(config: Config) -> tuple[Term, ...]:
-    """The objectives of a config.
+def build_terms(config: Config, mesh: Mesh | None) -> tuple[Term, ...]:
+    """The objectives of a config, computed on this mesh; None where they are only looked at.
 
     Raises:
       ConfigError: an unknown objective or setting.
@@ -135,6 +135,7 @@ def build_terms(config: Config) -> tuple[Term, ...]:
             objective = objectives.build(settings.objective, **settings.settings)
         except ValueError as error:
             raise ConfigError(f"config.objectives.{label}: {error}") from None
+        objective = dataclasses.replace(objective, mesh=mesh, chunk=config.loss_chunk)
         terms.append(Term(label, settings.stream, objective, settings.weight))
     return tuple(terms)
 
@@ -172,12 +173,18 @@ def check_roles(config: Config, roles: Roles, images: Roles, splits: Mapping[str
 
 
 def check_batches(config: Config, mesh: Mesh) -> None:
-    """Raises ConfigError where a batch cannot be divided by the data shards of the mesh."""
+    """Raises ConfigError where the data shards cannot share a batch equally, or not in whole microbatches."""
+    shards = mesh.shape["data"]
     for name, stream in config.streams.items():
-        if stream.batch_size % mesh.shape["data"]:
+        if stream.batch_size % shards:
             raise ConfigError(
-                f"config.streams.{name}.batch_size: {stream.batch_size} cannot be divided by the "
-                f"{mesh.shape['data']} data shards of the mesh"
+                f"config.streams.{name}.batch_size: {stream.batch_size} cannot be divided by the {shards} data shards "
+                "of the mesh"
+            )
+        if config.microbatch and stream.batch_size // shards % config.microbatch:
+            raise ConfigError(
+                f"config.microbatch: {config.microbatch} does not divide the {stream.batch_size // shards} records of "
+                f"stream {name!r} on each of {shards} data shards"
             )
 
 
@@ -222,6 +229,12 @@ def run_length(config: Config, splits: Mapping[str, Split]) -> int:
     return steps
 
 
+def microbatches(config: Config, mesh: Mesh, stream: str) -> int:
+    """How many microbatches a data shard makes of its part of a batch."""
+    share = config.streams[stream].batch_size // mesh.shape["data"]
+    return share // (config.microbatch or share)
+
+
 def prepare(config: Config, data_dir: Path) -> Run:
     """Opens the data and the model, and decides what is trained.
 
@@ -231,7 +244,7 @@ def prepare(config: Config, data_dir: Path) -> Run:
     """
     mesh = make_mesh(config.mesh)
     check_batches(config, mesh)
-    terms = build_terms(config)
+    terms = build_terms(config, mesh)
     splits = open_splits(config, data_dir)
     roles, images = stream_roles(terms, config.streams)
     check_roles(config, roles, images, splits)
@@ -293,7 +306,7 @@ def make_streams(run: Run, features: Mapping[str, Mapping[str, ImageFeatures]]) 
             roles=run.roles[name],
             images=run.images[name],
             tokenizer=run.start.tokenizer,
-            shards=local_data_shards(run.mesh),
+            shards=local_data_shards(run.mesh) * microbatches(run.config, run.mesh, name),
             features=features.get(split.name) if augmentation is None else None,
             augmentation=augmentation,
             preprocessing=run.start.preprocessing,

@@ -23,7 +23,7 @@ from jaxclip.training.trainable import FlatParams
 def make_evaluator(run: Run, preemption: Preemption) -> Evaluator:
     """The scorer of the run's splits."""
     encoders = Encoders(
-        dataclasses.replace(run.model, remat=False, text_splits=()), run.mesh, run.config.evaluation.batch_size
+        dataclasses.replace(run.model, remat="none", text_splits=()), run.mesh, run.config.evaluation.batch_size
     )
     # Among several processes one that stops by itself would leave the others waiting: there only the loop stops.
     check = preemption.check if jax.process_count() == 1 else _go_on
@@ -43,7 +43,8 @@ def score_splits(run: Run, evaluator: Evaluator, trained: FlatParams, label: str
 def train_run(run: Run, evaluator: Evaluator, features: dict, workdir: Path, preemption: Preemption) -> FlatParams:
     """Trains to the end, or goes on with what the work directory holds; the trained parameters."""
     config = run.config
-    step, optimizer = build_step(config, run.model, run.terms, run.roles, run.steps)
+    over_data = config.mesh.parameters == "sharded"
+    step, optimizer = build_step(config, run.model, run.terms, run.roles, run.steps, run.mesh)
 
     def validate(trained):
         params = replicate(run.mesh, run.frozen, trained)
@@ -57,8 +58,9 @@ def train_run(run: Run, evaluator: Evaluator, features: dict, workdir: Path, pre
         save_directory(run.start, workdir / "checkpoints" / "base")
     state = train(
         step_function=step,
-        state=init_state(shard_params(run.mesh, run.trained), optimizer),
-        frozen=shard_params(run.mesh, frozen_on_devices(config, run.trained, run.frozen)),
+        state=init_state(shard_params(run.mesh, run.trained, over_data=over_data), optimizer),
+        frozen=shard_params(run.mesh, frozen_on_devices(config, run.trained, run.frozen), over_data=over_data),
+        parameters_over_data=over_data,
         streams=make_streams(run, features),
         steps=run.steps,
         samples_per_step=run.samples_per_step,

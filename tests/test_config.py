@@ -103,7 +103,10 @@ WRONG = [
     ("seed", True, "valid integer", "found True"),
     ("seed", -1, "greater than or equal to 0", "found -1"),
     ("model.dtype", "float16", "'float32' or 'bfloat16'", "found 'float16'"),
-    ("model.remat", 1, "valid boolean", "found 1"),
+    ("model.remat", "some", "'none', 'dots' or 'full'", "found 'some'"),
+    ("microbatch", 0, "greater than 0", "found 0"),
+    ("loss_chunk", 2.5, "valid integer", "found 2.5"),
+    ("mesh", {"parameters": "split"}, "'replicated' or 'sharded'", "found 'split'"),
     ("optimizer.learning_rate", 0.0, "greater than 0", "found 0.0"),
     ("optimizer.learning_rate", float("nan"), "greater than 0", "found nan"),
     ("optimizer.name", "sgd", "'adamw' or 'muon'", "found 'sgd'"),
@@ -123,6 +126,13 @@ WRONG = [
 def test_wrong_types_and_values_say_what_was_found(key, value, expected, found):
     (problem,) = problems(changed(key, value))
     assert problem.startswith(f"config.{key}: ") and expected in problem and found in problem
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"), [(True, "full"), (False, "none"), ("full", "full"), ("dots", "dots"), ("none", "none")]
+)
+def test_rematerialisation_by_policy_or_as_it_was_before_there_were_some(given, meant):
+    assert parse(changed("model.remat", given)).model.remat == meant
 
 
 def test_whole_numbers_pass_for_floats():

@@ -167,6 +167,20 @@ def test_stream_without_objective_is_refused(values, data_dir):
     refused(values, "streams.other: no objective uses it", data_dir)
 
 
+def test_a_microbatch_that_does_not_divide_the_batch_is_refused(values, data_dir):
+    values["microbatch"] = 3
+    with pytest.raises(ConfigError, match="config.microbatch: 3 does not divide the 8 records of stream 'train' on"):
+        prepare(parse(values), data_dir)
+
+
+def test_texts_are_packed_by_microbatch_and_the_loss_is_chunked(values, data_dir):
+    values |= {"microbatch": 2, "loss_chunk": 5}
+    run = prepare(parse(values), data_dir)
+    texts = next(iter(make_streams(run, {})["train"]))["texts"]
+    assert texts["ends"].shape == (4, 3 * 2) and len(texts["tokens"]) == 4
+    assert [term.objective.chunk for term in run.terms] == [5]
+
+
 def test_unknown_objective_setting_names_the_near_one(values, data_dir):
     values["objectives"]["semclip"]["alfa"] = 1.0
     refused(values, "unknown setting 'alfa'; did you mean 'alpha'", data_dir)

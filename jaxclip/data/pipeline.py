@@ -148,7 +148,8 @@ def make_batches(
       source: random access to records, `source[i]` a dict (see `jaxclip.data.schema`).
       order: from `batch_order`.
       roles: the texts that the objectives need.
-      shards: the data shards that this process feeds; must divide b.
+      shards: groups that the texts of a batch are packed in: the data shards that this process feeds, times the
+        microbatches of each; must divide b.
       images: the images that the objectives need.
       features: image role → (record numbers [b] → cached features [b, D]); without it images are decoded.
       preprocessing: of the decoded images.

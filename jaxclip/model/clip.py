@@ -25,13 +25,13 @@ class CLIP(nn.Module):
     Attributes:
       config: the architecture.
       dtype: the type of matrix products; parameters and embeddings are float32 either way.
-      remat: recompute blocks in the backward pass (less memory, a third more work).
+      remat: what of each block the backward pass recomputes, see `jaxclip.model.transformer.rematerialise`.
       text_splits: borders between trained and frozen text layers, see `Transformer.splits`.
     """
 
     config: ModelConfig
     dtype: jnp.dtype = jnp.float32
-    remat: bool = False
+    remat: str = "none"
     text_splits: Sequence[int] = ()
 
     def setup(self):

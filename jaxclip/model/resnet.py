@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxclip.model.transformer import dense
+from jaxclip.model.transformer import REMATERIALISATION_POLICIES, dense
 from jaxclip.model.variants import ResNetConfig
 
 BATCH_NORM_EPSILON = 1e-5
@@ -107,19 +107,21 @@ class ModifiedResNet(nn.Module):
       config: widths, depths and heads.
       embed_dim: D.
       dtype: the type of convolutions and matrix products.
-      remat: recompute bottlenecks in the backward pass instead of keeping their activations.
+      remat: what of each bottleneck the backward pass recomputes, see `jaxclip.model.transformer.rematerialise`.
     """
 
     config: ResNetConfig
     embed_dim: int
     dtype: jnp.dtype = jnp.float32
-    remat: bool = False
+    remat: str = "none"
 
     @nn.compact
     def __call__(self, images: jax.Array) -> jax.Array:
         """Normalised images [B, S, S, 3] → embeddings float32 [B, D], not L2-normalised."""
         x = self._stem(images.astype(self.dtype))
-        block = nn.remat(Bottleneck) if self.remat else Bottleneck
+        block = Bottleneck
+        if self.remat != "none":
+            block = nn.remat(Bottleneck, policy=REMATERIALISATION_POLICIES[self.remat])
         for stage, depth in enumerate(self.config.layers):
             for index in range(depth):
                 stride = 2 if stage > 0 and index == 0 else 1

@@ -24,7 +24,7 @@ class TextTransformer(nn.Module):
     embed_dim: int
     activation: str
     dtype: jnp.dtype = jnp.float32
-    remat: bool = False
+    remat: str = "none"
     splits: Sequence[int] = ()
 
     @nn.compact

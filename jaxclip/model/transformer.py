@@ -18,6 +18,10 @@ from jax import lax
 LAYER_NORM_EPSILON = 1e-5
 
 
+# What the backward pass finds kept, by name; `none` (keep all) needs no policy.
+REMATERIALISATION_POLICIES = {"full": None, "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable}
+
+
 def quick_gelu(x: jax.Array) -> jax.Array:
     """x·sigmoid(1.702x), the GELU approximation that OpenAI's weights were trained with."""
     return x * jax.nn.sigmoid(1.702 * x)
@@ -29,6 +33,15 @@ def exact_gelu(x: jax.Array) -> jax.Array:
 
 
 ACTIVATION_FUNCTIONS: dict[str, Callable[[jax.Array], jax.Array]] = {"quick_gelu": quick_gelu, "gelu": exact_gelu}
+
+
+def rematerialise(function: Callable, remat: str) -> Callable:
+    """The same function, of which the backward pass recomputes what the policy does not keep.
+
+    `none` keeps every intermediate value; `full` the inputs alone (a third more work); `dots` also the results of
+    products with weights, which leaves attention, normalisation and activations to be recomputed.
+    """
+    return function if remat == "none" else jax.checkpoint(function, policy=REMATERIALISATION_POLICIES[remat])
 
 
 def _accumulate_in_float32(lhs, rhs, dimension_numbers, precision=None, preferred_element_type=None):
@@ -117,7 +130,7 @@ class Transformer(nn.Module):
     Attributes:
       splits: layer indices at which a new scan starts. The layers of one scan are differentiated together, so a
         border between trained and frozen layers must be a split for the frozen ones to cost no weight gradients.
-      remat: recompute each block in the backward pass instead of keeping its activations.
+      remat: what of each block the backward pass recomputes, see `rematerialise`.
     """
 
     layers: int
@@ -125,7 +138,7 @@ class Transformer(nn.Module):
     mlp_ratio: float
     activation: str
     dtype: jnp.dtype = jnp.float32
-    remat: bool = False
+    remat: str = "none"
     splits: Sequence[int] = ()
 
     @nn.compact
@@ -148,7 +161,7 @@ class Transformer(nn.Module):
             x = block.apply({"params": params}, x, mask)
             return x, None if read is None else read(x)
 
-        run_block = jax.checkpoint(run_block) if self.remat else run_block
+        run_block = rematerialise(run_block, self.remat)
         params = [self.variables["params"][f"resblocks_{layer}"] for layer in range(self.layers)]
         kept = [] if read is None else [read(x)[None]]
         borders = [0, *self.splits, self.layers]

@@ -25,7 +25,7 @@ class VisionTransformer(nn.Module):
     embed_dim: int
     activation: str
     dtype: jnp.dtype = jnp.float32
-    remat: bool = False
+    remat: str = "none"
 
     @nn.compact
     def __call__(self, images: jax.Array) -> jax.Array:

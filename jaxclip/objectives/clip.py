@@ -7,9 +7,9 @@ from jaxclip.objectives.objective import Objective
 def clip() -> Objective:
     """sym(x, t) over L2-normalised embeddings."""
 
-    def function(embeddings, scale, params):
+    def function(embeddings, contrast, params):
         del params
-        loss = symmetric_cross_entropy(normalise(embeddings["image"]), normalise(embeddings["caption"]), scale)
+        loss = symmetric_cross_entropy(normalise(embeddings["image"]), normalise(embeddings["caption"]), contrast)
         return loss, {"contrastive": loss}
 
     return Objective("clip", ("caption",), function)

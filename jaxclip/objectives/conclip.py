@@ -23,16 +23,16 @@ def conclip(distractors: bool = False) -> Objective:
       distractors: use the image role `distractor_image`.
     """
 
-    def function(embeddings, scale, params):
+    def function(embeddings, contrast, params):
         del params
         x, t, negation = (normalise(embeddings[role]) for role in ("image", "caption", "negation"))
         distractor = [normalise(embeddings["distractor_image"])] if distractors else []
         parts = {
-            "image_to_text": retrieval_cross_entropy(x, [t, negation], scale),
-            "text_to_image": retrieval_cross_entropy(t, [x, *distractor], scale),
+            "image_to_text": retrieval_cross_entropy(x, [t, negation], contrast),
+            "text_to_image": retrieval_cross_entropy(t, [x, *distractor], contrast),
         }
         if distractors:
-            parts["distractor_to_text"] = retrieval_cross_entropy(*distractor, [negation, t], scale)
+            parts["distractor_to_text"] = retrieval_cross_entropy(*distractor, [negation, t], contrast)
         return sum(parts.values()) / len(parts), parts
 
     images = ("image", "distractor_image") if distractors else ("image",)

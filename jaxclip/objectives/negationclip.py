@@ -10,9 +10,9 @@ from jaxclip.objectives.objective import Objective
 def negationclip() -> Objective:
     """L = sym(x, tᵃ), over logits [B, B]."""
 
-    def function(embeddings, scale, params):
+    def function(embeddings, contrast, params):
         del params
-        loss = symmetric_cross_entropy(normalise(embeddings["image"]), normalise(embeddings["absence"]), scale)
+        loss = symmetric_cross_entropy(normalise(embeddings["image"]), normalise(embeddings["absence"]), contrast)
         return loss, {"contrastive": loss}
 
     return Objective("negationclip", ("absence",), function)

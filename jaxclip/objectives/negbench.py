@@ -30,12 +30,12 @@ def negbench(choice_weight: float = 0.01, choices: Sequence[str] = CHOICES) -> O
     if isinstance(choices, str) or len(choices) < 2 or len(set(choices)) < len(choices):
         raise ValueError(f"negbench: choices must be two or more different text roles, found {choices!r}")
 
-    def function(embeddings, scale, params):
+    def function(embeddings, contrast, params):
         del params
         image = normalise(embeddings["image"])
         parts = {
-            "contrastive": symmetric_cross_entropy(image, normalise(embeddings["caption"]), scale),
-            "multiple_choice": choice_cross_entropy(image, [normalise(embeddings[role]) for role in choices], scale),
+            "contrastive": symmetric_cross_entropy(image, normalise(embeddings["caption"]), contrast),
+            "multiple_choice": choice_cross_entropy(image, [normalise(embeddings[role]) for role in choices], contrast),
         }
         return (1 - choice_weight) * parts["contrastive"] + choice_weight * parts["multiple_choice"], parts
 

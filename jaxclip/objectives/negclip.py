@@ -24,17 +24,17 @@ def negclip(hard_images: bool = False) -> Objective:
     return Objective("negclip", ("caption", "negation"), _without_hard_images)
 
 
-def _without_hard_images(embeddings, scale, params):
+def _without_hard_images(embeddings, contrast, params):
     del params
     x, t, negation = (normalise(embeddings[role]) for role in ("image", "caption", "negation"))
     parts = {
-        "image_to_text": retrieval_cross_entropy(x, [t, negation], scale),
-        "text_to_image": retrieval_cross_entropy(t, [x], scale),
+        "image_to_text": retrieval_cross_entropy(x, [t, negation], contrast),
+        "text_to_image": retrieval_cross_entropy(t, [x], contrast),
     }
     return 0.5 * (parts["image_to_text"] + parts["text_to_image"]), parts
 
 
-def _with_hard_images(embeddings, scale, params):
+def _with_hard_images(embeddings, contrast, params):
     del params
     x, t, negation = (normalise(embeddings[role]) for role in ("image", "caption", "negation"))
     hard_x, hard_t, hard_negation = (
@@ -43,12 +43,12 @@ def _with_hard_images(embeddings, scale, params):
     # A mean over 2B rows is that of the means over its halves. The second half's own candidates are put first there:
     # the order of columns does not change a softmax, and a row's label is the column of its own number.
     images_to_texts = [
-        retrieval_cross_entropy(x, [t, hard_t, negation, hard_negation], scale),
-        retrieval_cross_entropy(hard_x, [hard_t, t, negation, hard_negation], scale),
+        retrieval_cross_entropy(x, [t, hard_t, negation, hard_negation], contrast),
+        retrieval_cross_entropy(hard_x, [hard_t, t, negation, hard_negation], contrast),
     ]
     texts_to_images = [
-        retrieval_cross_entropy(t, [x, hard_x], scale),
-        retrieval_cross_entropy(hard_t, [hard_x, x], scale),
+        retrieval_cross_entropy(t, [x, hard_x], contrast),
+        retrieval_cross_entropy(hard_t, [hard_x, x], contrast),
     ]
     parts = {"image_to_text": sum(images_to_texts) / 2, "text_to_image": sum(texts_to_images) / 2}
     return 0.5 * (parts["image_to_text"] + parts["text_to_image"]), parts

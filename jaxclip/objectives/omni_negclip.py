@@ -22,13 +22,13 @@ def presence() -> Objective:
       L₃ = CE(s·[x·t, x·t⁻])            [B, 2]: an image's own caption against its own negation
     """
 
-    def function(embeddings, scale, params):
+    def function(embeddings, contrast, params):
         del params
         x, t, negation = (normalise(embeddings[role]) for role in ("image", "caption", "negation"))
         parts = {
-            "image_to_text": retrieval_cross_entropy(x, [t, negation], scale),
-            "text_to_image": retrieval_cross_entropy(t, [x], scale),
-            "caption_over_negation": choice_cross_entropy(x, [t, negation], scale),
+            "image_to_text": retrieval_cross_entropy(x, [t, negation], contrast),
+            "text_to_image": retrieval_cross_entropy(t, [x], contrast),
+            "caption_over_negation": choice_cross_entropy(x, [t, negation], contrast),
         }
         return sum(parts.values()) / 3, parts
 
@@ -53,12 +53,12 @@ def absence(caption_weight: float = 1.0, margin_weight: float = 1.0, margin: flo
     if not -1 <= margin <= 1:
         raise ValueError(f"absence: margin must be between -1 and 1, found {margin}")
 
-    def function(embeddings, scale, params):
+    def function(embeddings, contrast, params):
         del params
         x, t, absent = (normalise(embeddings[role]) for role in ("image", "caption", "absence"))
         parts = {
-            "absence": symmetric_cross_entropy(x, absent, scale),
-            "caption": symmetric_cross_entropy(x, t, scale),
+            "absence": symmetric_cross_entropy(x, absent, contrast),
+            "caption": symmetric_cross_entropy(x, t, contrast),
             "margin": jnp.mean(jnp.maximum(0.0, jnp.sum(t * absent, axis=-1) + margin)),
         }
         return parts["absence"] + caption_weight * parts["caption"] + margin_weight * parts["margin"], parts

@@ -67,14 +67,14 @@ def semclip(
     def init(embed_dim):
         return {"projection": jnp.asarray(random_orthonormal(embed_dim, n, seed))} if learnable else {}
 
-    def function(embeddings, scale, params):
+    def function(embeddings, contrast, params):
         image, caption = embeddings["image"], embeddings["caption"]
 
         def project(x):
             return x if n is None else x @ params.get("projection", random_orthonormal(x.shape[-1], n, seed))
 
         x, t = (normalise(image), normalise(caption)) if normalize else (image, caption)
-        parts = {"contrastive": symmetric_cross_entropy(x, t, scale)}
+        parts = {"contrastive": symmetric_cross_entropy(x, t, contrast)}
         if beta:
             parts["paraphrase"] = jnp.mean(1.0 - cosine(project(caption), project(embeddings["paraphrase"])))
         if gamma:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 
 import jax
 
-from jaxclip.objectives.common import choice_cross_entropy, normalise, retrieval_cross_entropy
+from jaxclip.objectives.common import Contrast, choice_cross_entropy, normalise, retrieval_cross_entropy
 from jaxclip.objectives.objective import Objective
 
 # (image role, text role that is true of it).
@@ -66,16 +66,16 @@ def triplet(
     used = [*matches, negatives] * bool(retrieval) + [*choices] * bool(choice) + [*agreements] * bool(agreement)
     roles = tuple(dict.fromkeys(role for group in used for role in group))
 
-    def function(embeddings, scale, params):
+    def function(embeddings, contrast, params):
         del params
         unit = {role: normalise(embeddings[role]) for role in roles}
         parts = {}
         if retrieval:
-            parts["retrieval"] = _retrieval(unit, matches, negatives, scale)
+            parts["retrieval"] = _retrieval(unit, matches, negatives, contrast)
         for name, triples in (("choice", choices), ("agreement", agreements)):
             if weights[name]:
                 parts[name] = _mean(
-                    choice_cross_entropy(unit[query], [unit[true], unit[false]], scale)
+                    choice_cross_entropy(unit[query], [unit[true], unit[false]], contrast)
                     for query, true, false in triples
                 )
         return sum(weights[name] * value for name, value in parts.items()) / sum(weights.values()), parts
@@ -86,11 +86,11 @@ def triplet(
 
 
 def _retrieval(
-    unit: dict[str, jax.Array], matches: Sequence[Sequence[str]], negatives: Sequence[str], scale: jax.Array
+    unit: dict[str, jax.Array], matches: Sequence[Sequence[str]], negatives: Sequence[str], contrast: Contrast
 ) -> jax.Array:
     false = [unit[role] for role in negatives]
-    to_text = [retrieval_cross_entropy(unit[image], [unit[text], *false], scale) for image, text in matches]
-    to_image = [retrieval_cross_entropy(unit[text], [unit[image]], scale) for image, text in matches]
+    to_text = [retrieval_cross_entropy(unit[image], [unit[text], *false], contrast) for image, text in matches]
+    to_image = [retrieval_cross_entropy(unit[text], [unit[image]], contrast) for image, text in matches]
     return _mean([*to_text, *to_image])
 
 

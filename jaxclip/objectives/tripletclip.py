@@ -14,14 +14,14 @@ def tripletclip() -> Objective:
     N(x, t, n) = ½[CE(s·x [t; n]ᵀ) + CE(s·t xᵀ)], over logits [B, 2B] and [B, B].
     """
 
-    def function(embeddings, scale, params):
+    def function(embeddings, contrast, params):
         del params
         roles = ("image", "caption", "distractor_image", "negation")
         x, t, distractor_image, negation = (normalise(embeddings[role]) for role in roles)
 
         def with_negatives(image, text, negative):
-            image_to_text = retrieval_cross_entropy(image, [text, negative], scale)
-            return 0.5 * (image_to_text + retrieval_cross_entropy(text, [image], scale))
+            image_to_text = retrieval_cross_entropy(image, [text, negative], contrast)
+            return 0.5 * (image_to_text + retrieval_cross_entropy(text, [image], contrast))
 
         parts = {
             "caption": with_negatives(x, t, negation),

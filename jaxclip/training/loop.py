@@ -102,18 +102,19 @@ def train(
     validate_every: int,
     log_every: int,
     preemption: Preemption,
+    parameters_over_data: bool = False,
 ) -> TrainState:
     """Trains from the newest checkpoint, or from `state`, to step `steps`.
 
     `validate` gets the trained parameters and returns scores by name; those of a saved step decide which checkpoint is
-    the best. It may raise `Preempted`.
+    the best. It may raise `Preempted`. `parameters_over_data` is `over_data` of `state_sharding`.
 
     Raises:
       Preempted: SIGTERM came; the state is saved.
       TrainingError: the loss is not a number.
     """
     is_main = jax.process_index() == 0
-    layout = state_sharding(mesh, state)
+    layout = state_sharding(mesh, state, over_data=parameters_over_data)
     state = jax.device_put(state, layout)
     step = jit_step(step_function, mesh, layout)
     iterators = {name: iter(stream) for name, stream in streams.items()}

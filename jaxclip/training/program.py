@@ -15,9 +15,9 @@ from jaxclip.training.trainable import FlatParams
 
 
 def build_step(
-    config: Config, model: CLIP, terms: Sequence[Term], roles: Mapping[str, Sequence[str]], steps: int
+    config: Config, model: CLIP, terms: Sequence[Term], roles: Mapping[str, Sequence[str]], steps: int, mesh: Mesh
 ) -> tuple[Callable, optax.GradientTransformation]:
-    """(the step of a run of `steps` steps, its optimiser); nothing is computed.
+    """(the step of a run of `steps` steps on this mesh, its optimiser); nothing is computed.
 
     Raises:
       ValueError: the warm-up is not shorter than the run.
@@ -32,6 +32,8 @@ def build_step(
         optimizer,
         lambda number: schedule(number // accumulate),
         clamp_logit_scale=config.model.clamp_logit_scale,
+        mesh=mesh,
+        over_data=config.mesh.parameters == "sharded",
     )
     return step, optimizer
 

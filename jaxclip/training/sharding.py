@@ -2,10 +2,12 @@
 
 Batches are split along `data`. Parameters are split along `model` by the first rule that matches their path, as in
 tensor parallelism: the first matrix of a pair by its outputs, the second by its inputs, so that a block needs one
-all-reduce a pair. What no rule names, or does not divide, is the same everywhere.
+all-reduce a pair. What no rule names, or does not divide, is the same everywhere; or, on request, large leaves are also
+split along `data`, with their optimiser moments (fully sharded data parallelism: ZeRO stage 3, arXiv 1910.02054).
 """
 
 import fnmatch
+import math
 from collections.abc import Mapping, Sequence
 
 import jax
@@ -22,6 +24,8 @@ PARAMETER_RULES: tuple[tuple[str, PartitionSpec], ...] = (
     ("*/mlp/c_proj/kernel", PartitionSpec("model", None)),
     ("text/token_embedding", PartitionSpec(None, "model")),
 )
+# Elements from which a leaf is large enough to be split along `data`: below it a collective costs more than it saves.
+LARGE_LEAF = 4096
 
 
 def make_mesh(settings: MeshSettings, devices: Sequence[jax.Device] | None = None) -> Mesh:
@@ -48,16 +52,31 @@ def batch_sharding(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec("data"))
 
 
-def parameter_sharding(mesh: Mesh, path: str, shape: tuple[int, ...]) -> NamedSharding:
-    """The sharding of one parameter by `PARAMETER_RULES`; replicated where its axis does not divide."""
-    for pattern, spec in PARAMETER_RULES:
-        if fnmatch.fnmatchcase(path, pattern):
-            divides = all(axis is None or size % mesh.shape[axis] == 0 for size, axis in zip(shape, spec, strict=True))
-            return NamedSharding(mesh, spec if divides else PartitionSpec())
-    return replicated(mesh)
+def parameter_sharding(mesh: Mesh, path: str, shape: tuple[int, ...], *, over_data: bool = False) -> NamedSharding:
+    """The sharding of one parameter by `PARAMETER_RULES`; replicated where its axis does not divide.
+
+    With `over_data` a leaf of `LARGE_LEAF` elements or more is also split along `data`: on the largest of its axes that
+    divides and that `model` has not taken.
+    """
+    spec = next((spec for pattern, spec in PARAMETER_RULES if fnmatch.fnmatchcase(path, pattern)), PartitionSpec())
+    if any(name is not None and size % mesh.shape[name] for size, name in zip(shape, spec, strict=False)):
+        spec = PartitionSpec()
+    if over_data and math.prod(shape) >= LARGE_LEAF:
+        names = [*spec, *[None] * (len(shape) - len(spec))]
+        free = [axis for axis, name in enumerate(names) if name is None and shape[axis] % mesh.shape["data"] == 0]
+        if free:
+            names[max(free, key=lambda axis: shape[axis])] = "data"
+            spec = PartitionSpec(*names)
+    return NamedSharding(mesh, spec)
 
 
-def state_sharding(mesh: Mesh, state):
+def data_axis(mesh: Mesh, path: str, shape: tuple[int, ...]) -> int | None:
+    """The axis on which `parameter_sharding` splits a leaf over data; None where it does not."""
+    spec = parameter_sharding(mesh, path, shape, over_data=True).spec
+    return spec.index("data") if "data" in spec else None
+
+
+def state_sharding(mesh: Mesh, state, *, over_data: bool = False):
     """A sharding for every leaf of a train state: optimiser moments lie where their parameter lies.
 
     Leaves are told apart by their path: one that ends in a parameter's name and is not a scalar is laid out like it.
@@ -65,14 +84,19 @@ def state_sharding(mesh: Mesh, state):
 
     def sharding(path, leaf):
         keys = [key.key for key in path if isinstance(key, jax.tree_util.DictKey)]
-        return parameter_sharding(mesh, keys[-1], leaf.shape) if keys and leaf.ndim else replicated(mesh)
+        if not keys or not leaf.ndim:
+            return replicated(mesh)
+        return parameter_sharding(mesh, keys[-1], leaf.shape, over_data=over_data)
 
     return jax.tree_util.tree_map_with_path(sharding, state)
 
 
-def shard_params(mesh: Mesh, params: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
-    """Flat parameters laid out by the rules. Every process must hold the same values."""
-    return {path: _laid_out(leaf, parameter_sharding(mesh, path, np.shape(leaf))) for path, leaf in params.items()}
+def shard_params(mesh: Mesh, params: Mapping[str, jax.Array], *, over_data: bool = False) -> dict[str, jax.Array]:
+    """Flat parameters laid out by `parameter_sharding`. Every process must hold the same values."""
+    return {
+        path: _laid_out(leaf, parameter_sharding(mesh, path, np.shape(leaf), over_data=over_data))
+        for path, leaf in params.items()
+    }
 
 
 def _laid_out(leaf: jax.Array | np.ndarray, sharding: NamedSharding) -> jax.Array:

@@ -118,11 +118,12 @@ def test_statistics_get_no_gradient_and_everything_else_does(params, images):
             assert np.any(gradient) != path.endswith(("/mean", "/var")), path
 
 
-def test_remat_changes_nothing(params, images):
+@pytest.mark.parametrize("policy", ["full", "dots"])
+def test_remat_changes_nothing(params, images, policy):
     def loss(remat):
         return jax.value_and_grad(lambda params: jnp.sum(encode(params, images, remat=remat) ** 2))(params)
 
-    (plain, plain_gradients), (recomputed, recomputed_gradients) = loss(False), loss(True)
+    (plain, plain_gradients), (recomputed, recomputed_gradients) = loss("none"), loss(policy)
     np.testing.assert_allclose(plain, recomputed, rtol=1e-5)
     for path in params:
         bound = 1e-4 * max(1.0, np.abs(plain_gradients[path]).max())

@@ -61,9 +61,10 @@ def test_remat_gives_the_same_gradients(tiny_config, tiny_params, images):
         gradient = jax.grad(lambda params: jnp.sum(encode(tiny_config, params, images, remat=remat) ** 2))
         return jax.jit(gradient)(tiny_params)
 
-    recomputed = gradients(True)
-    for path, leaf in gradients(False).items():
-        np.testing.assert_allclose(recomputed[path], leaf, rtol=1e-4, atol=1e-4, err_msg=path)
+    plain, full, dots = map(gradients, ("none", "full", "dots"))
+    for path, leaf in plain.items():
+        np.testing.assert_allclose(full[path], leaf, rtol=1e-4, atol=1e-4, err_msg=path)
+        np.testing.assert_allclose(dots[path], leaf, rtol=1e-4, atol=1e-4, err_msg=path)
 
 
 def test_bfloat16_is_close(tiny_config, tiny_params, images):

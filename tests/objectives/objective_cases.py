@@ -3,6 +3,8 @@
 Used by a subprocess as well.
 """
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -41,17 +43,18 @@ def value_and_gradients(objective):
 def assert_matches_reference(objective, reference, embeddings=None):
     """Loss, parts and gradients, in float32 and in float64, against a NumPy function: inputs → (loss, parts).
 
-    Its inputs are the embeddings by role and `scale`.
+    Its inputs are the embeddings by role and `scale`. Also in chunks: 3 of 4 rows, then the one that is left.
     """
     embeddings = embeddings or random_embeddings(needed_roles(objective))
     inputs = {**embeddings, "scale": np.array(SCALE)}
     expected_loss, expected_parts = reference(inputs)
     expected_gradients = central_differences(lambda inputs: reference(inputs)[0], inputs)
     largest = max(np.abs(values).max() for values in expected_gradients.values())
-    for x64, tolerance in ((False, 2e-5), (True, 1e-7)):
+    for x64, tolerance, chunk in ((False, 2e-5, None), (True, 1e-7, None), (False, 2e-5, 3), (True, 1e-7, 3)):
+        computed = dataclasses.replace(objective, chunk=chunk)
         with jax.enable_x64(x64):
             arrays = jax.tree.map(jnp.asarray, embeddings)
-            (loss, parts), (gradients, scale_gradient, _) = value_and_gradients(objective)(arrays, SCALE, {})
+            (loss, parts), (gradients, scale_gradient, _) = value_and_gradients(computed)(arrays, SCALE, {})
         assert loss == pytest.approx(expected_loss, rel=tolerance)
         assert parts.keys() == expected_parts.keys()
         for name, part in expected_parts.items():

@@ -2,9 +2,12 @@
 
     python sharded_objectives.py OUTPUT_DIR
 
-Needs 8 devices. Writes 1.npz and 8.npz: `CASE/loss`, and `CASE/NAME` for each gradient.
+Needs 8 devices. Writes NAME.npz for each of RUNS: `CASE/loss`, and `CASE/NAME` for each gradient; and NAME.hlo, the
+compiled program.
 """
 
+import dataclasses
+import functools
 import sys
 from pathlib import Path
 
@@ -15,13 +18,21 @@ from objective_cases import CASES, SCALE, build_case, needed_roles, value_and_gr
 from reference_losses import random_embeddings
 
 BATCH, WIDTH = 16, 6
+# Name → devices, whether the objectives know the mesh, rows of logits a device makes at a time.
+RUNS = {
+    "one": (1, False, None),
+    "eight": (8, True, None),
+    "eight, one row at a time": (8, True, 1),
+    "eight, by the compiler": (8, False, None),
+}
 
 
-def evaluate(inputs):
+def evaluate(inputs, mesh, chunk):
     """case → its loss and gradients, by name."""
     results = {}
     for case in CASES:
-        (loss, _), (gradients, scale, params) = value_and_gradients(build_case(case))(*inputs[case])
+        objective = dataclasses.replace(build_case(case), mesh=mesh, chunk=chunk)
+        (loss, _), (gradients, scale, params) = value_and_gradients(objective)(*inputs[case])
         results |= {
             f"{case}/{name}": value for name, value in {"loss": loss, **gradients, "scale": scale, **params}.items()
         }
@@ -40,11 +51,14 @@ def make_inputs(case, mesh: Mesh):
 
 def main() -> None:
     jax.config.update("jax_disable_most_optimizations", True)
-    for devices in (1, 8):
+    for name, (devices, knows_mesh, chunk) in RUNS.items():
         mesh = Mesh(np.array(jax.devices()[:devices]), ("data",), axis_types=(AxisType.Auto,))
+        inputs = {case: make_inputs(case, mesh) for case in CASES}
         # One program for all cases: most of the time is that of compiling.
-        results = jax.jit(evaluate)({case: make_inputs(case, mesh) for case in CASES})
-        np.savez(Path(sys.argv[1]) / f"{devices}.npz", **results)
+        function = functools.partial(evaluate, mesh=mesh if knows_mesh else None, chunk=chunk)
+        compiled = jax.jit(function).lower(inputs).compile()
+        np.savez(Path(sys.argv[1]) / f"{name}.npz", **compiled(inputs))
+        (Path(sys.argv[1]) / f"{name}.hlo").write_text(compiled.as_text(), encoding="utf-8")
 
 
 if __name__ == "__main__":

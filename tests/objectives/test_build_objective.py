@@ -16,9 +16,9 @@ WIDTH = 6
 
 
 @functools.cache
-def compiled(case):
+def compiled(case, chunk=None):
     """Embeddings, scale, params → ((loss, parts), gradients), compiled once for each shape."""
-    return value_and_gradients(build_case(case))
+    return value_and_gradients(dataclasses.replace(build_case(case), chunk=chunk))
 
 
 def random_inputs(objective):
@@ -97,10 +97,18 @@ def degenerate_batches(embeddings):
 @pytest.mark.parametrize("scale", [1.0, 100.0])
 @pytest.mark.parametrize("case", CASES)
 def test_degenerate_batches_give_no_nan(case, scale):
+    """And the same in chunks of 3 rows as whole, to float32 rounding."""
     objective = build_case(case)
     for embeddings in degenerate_batches(random_inputs(objective)):
         (loss, parts), gradients = compiled(case)(embeddings, scale, objective.init(WIDTH))
         assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves((loss, parts, gradients)))
+        in_chunks = compiled(case, 3)(embeddings, scale, objective.init(WIDTH))
+        largest = max(np.abs(leaf).max() for leaf in jax.tree.leaves(gradients))
+        jax.tree.map(
+            functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-6 * max(1, scale, largest)),
+            in_chunks,
+            ((loss, parts), gradients),
+        )
         for role, values in embeddings.items():
             zero_rows = ~np.any(values, axis=-1)
             assert not np.any(np.asarray(gradients[0][role])[zero_rows]), role

@@ -1,5 +1,7 @@
 """CLIP's loss against float64 NumPy: values, gradients, degenerate batches."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,14 +13,14 @@ from jaxclip.objectives import build
 SCALE = 1 / 0.07
 
 
-def loss(inputs):
+def loss(inputs, chunk=None):
     """The objective as a function of one dict: embeddings and `scale`."""
     inputs = dict(inputs)
     scale = inputs.pop("scale")
-    return build("clip")(inputs, scale)[0]
+    return dataclasses.replace(build("clip"), chunk=chunk)(inputs, scale)[0]
 
 
-value_and_gradients = jax.jit(jax.value_and_grad(loss))
+value_and_gradients = jax.jit(jax.value_and_grad(loss), static_argnames="chunk")
 
 
 def reference(inputs):
@@ -27,10 +29,11 @@ def reference(inputs):
 
 @pytest.mark.parametrize(("x64", "tolerance"), [(False, 2e-5), (True, 1e-7)])
 @pytest.mark.parametrize("scale", [1.0, SCALE, 100.0])
-def test_value_and_gradients(scale, x64, tolerance):
+@pytest.mark.parametrize("chunk", [None, 1, 3, 4, 9])
+def test_value_and_gradients(scale, x64, tolerance, chunk):
     inputs = {**random_embeddings(["image", "caption"]), "scale": np.array(scale)}
     with jax.enable_x64(x64):
-        value, gradients = value_and_gradients(jax.tree.map(jnp.asarray, inputs))
+        value, gradients = value_and_gradients(jax.tree.map(jnp.asarray, inputs), chunk=chunk)
     assert value == pytest.approx(reference(inputs), rel=tolerance)
     largest = max(np.abs(values).max() for values in gradients.values())
     for name, expected in central_differences(reference, inputs).items():

@@ -1,5 +1,6 @@
 """SemCLIP's loss against float64 NumPy: values and gradients under every switch, degenerate batches, errors."""
 
+import dataclasses
 import functools
 
 import jax
@@ -32,12 +33,12 @@ def random_inputs(seed=0):
     return {**embeddings, "scale": np.array(SCALE)}
 
 
-def loss(inputs, **switches):
+def loss(inputs, chunk=None, **switches):
     """The objective as a function of one dict: embeddings, `scale` and perhaps `projection`."""
     inputs = dict(inputs)
     scale = inputs.pop("scale")
     params = {"projection": inputs.pop("projection")} if "projection" in inputs else None
-    return build("semclip", **switches)(inputs, scale, params)[0]
+    return dataclasses.replace(build("semclip", **switches), chunk=chunk)(inputs, scale, params)[0]
 
 
 @functools.cache
@@ -66,14 +67,18 @@ SWITCHES = {
 }
 
 
-@pytest.mark.parametrize(("x64", "tolerance"), [(False, 2e-5), (True, 1e-7)], ids=["float32", "float64"])
+@pytest.mark.parametrize(
+    ("x64", "tolerance", "chunk"),
+    [(False, 2e-5, None), (True, 1e-7, None), (False, 2e-5, 3)],
+    ids=["float32", "float64", "float32, 3 rows at a time"],
+)
 @pytest.mark.parametrize("switches", SWITCHES.values(), ids=SWITCHES)
-def test_value_and_gradients(switches, x64, tolerance):
+def test_value_and_gradients(switches, x64, tolerance, chunk):
     inputs = random_inputs()
     if switches.get("learnable"):
         inputs["projection"] = np.float64(random_orthonormal(WIDTH, switches.get("n", 2), 0))
     with jax.enable_x64(x64):
-        value, gradients = value_and_gradients(jax.tree.map(jnp.asarray, inputs), **switches)
+        value, gradients = value_and_gradients(jax.tree.map(jnp.asarray, inputs), chunk=chunk, **switches)
     assert value == pytest.approx(reference(inputs, **switches), rel=tolerance)
     largest = max(np.abs(values).max() for values in gradients.values())
     expected = central_differences(lambda inputs: reference(inputs, **switches), inputs)

@@ -1,9 +1,10 @@
-"""Three steps of one run on 1 device, 8 data shards, and 4 data × 2 model shards; run by test_sharding.py.
+"""Three steps of one run on 1 device, on 8 data shards, and on 4 data × 2 model shards, each also with parameters split
+over the data shards; run by test_sharding.py.
 
     python sharded_run.py OUTPUT_DIR
 
-Needs 8 devices. Writes MESH.npz (losses and parameters) and layouts.json for each mesh, and a checkpoint made on the
-4 × 2 mesh.
+Needs 8 devices. Writes NAME.npz (losses and parameters) for each run and layouts.json, and a checkpoint of the run
+whose parameters are split over both axes of the mesh.
 """
 
 import functools
@@ -19,20 +20,21 @@ from jax.sharding import AxisType, Mesh
 from jaxclip.config import MeshSettings
 from jaxclip.data.tokenizer import train_tokenizer
 from jaxclip.embedding import Encoders
+from jaxclip.evaluator import replicate
 from jaxclip.model import CLIP, ModelConfig, TextConfig, VisionConfig, init_params
 from jaxclip.training.checkpointing import Checkpoints
 from jaxclip.training.sharding import make_mesh, replicated, shard_batch, shard_params, state_sharding
-from jaxclip.training.trainable import flatten, merge
+from jaxclip.training.trainable import flatten
 
 CONFIG = ModelConfig(16, VisionConfig(8, 4, 32, 1, 2), TextConfig(24, 514, 32, 2, 4))
 TRAINABLE = ("text", "visual/transformer", "visual/proj", "logit_scale")
 RECORDS, STEPS = 16, 3
 
 
-def random_params():
+def random_params(config=CONFIG):
     """float32 NumPy, the same in every process that asks."""
     generator = np.random.default_rng(0)
-    shapes = flatten(jax.eval_shape(functools.partial(init_params, CONFIG), jax.random.key(0)))
+    shapes = flatten(jax.eval_shape(functools.partial(init_params, config), jax.random.key(0)))
     noise = {path: 0.15 * generator.standard_normal(leaf.shape) for path, leaf in shapes.items()}
     return {path: np.float32(values + path.endswith("/scale")) for path, values in noise.items()}
 
@@ -41,12 +43,12 @@ def one_device() -> Mesh:
     return Mesh(np.array(jax.devices()[:1]).reshape(1, 1), ("data", "model"), axis_types=(AxisType.Auto,) * 2)
 
 
-def train(mesh: Mesh, output: Path, name: str) -> dict:
+def train(mesh: Mesh, output: Path, name: str, over_data: bool) -> dict:
     """The layout of the state by leaf; losses, parameters and embeddings go to a file."""
     tokenizer = train_tokenizer([], 514, 24)
-    run = tiny_runs.make_run(CONFIG, random_params(), TRAINABLE, clip_norm=1.0)
-    layout = state_sharding(mesh, run.state)
-    state, frozen = jax.device_put(run.state, layout), shard_params(mesh, run.frozen)
+    run = tiny_runs.make_run(CONFIG, random_params(), TRAINABLE, mesh=mesh, over_data=over_data, clip_norm=1.0)
+    layout = state_sharding(mesh, run.state, over_data=over_data)
+    state, frozen = jax.device_put(run.state, layout), shard_params(mesh, run.frozen, over_data=over_data)
     step = jax.jit(run.step, donate_argnums=0, out_shardings=(layout, replicated(mesh)))
     records, images = tiny_runs.make_records(RECORDS), tiny_runs.make_images(CONFIG, RECORDS)
     losses = []
@@ -58,15 +60,18 @@ def train(mesh: Mesh, output: Path, name: str) -> dict:
 
     encoders = Encoders(CLIP(CONFIG), mesh, batch_size=5)
     texts = [record["caption"] for record in records[:13]]
-    params = merge(state.params, frozen)
+    params = replicate(mesh, state.params, frozen)
     embeddings = {
         "embedded_texts": encoders.texts(params, tokenizer, texts),
         "embedded_images": encoders.images(params, lambda number: images[number], 13),
     }
     np.savez(output / f"{name}.npz", losses=losses, **embeddings, **state.params)
-    if name == "4x2":
+    if name == "4x2 sharded":
         checkpoints = Checkpoints(output / "checkpoints", "r1")
         checkpoints.save(STEPS, state, {}, None)
+        checkpoints.wait()
+        restored = checkpoints.restore(STEPS, state, {})
+        assert jax.tree.map(lambda leaf: leaf.sharding, restored) == jax.tree.map(lambda leaf: leaf.sharding, state)
         checkpoints.close()
     return layout_of(state, frozen)
 
@@ -85,7 +90,9 @@ def main() -> None:
     jax.config.update("jax_disable_most_optimizations", True)
     output = Path(sys.argv[1])
     meshes = {"1": one_device(), "8": make_mesh(MeshSettings()), "4x2": make_mesh(MeshSettings(data=4, model=2))}
-    layouts = {name: train(mesh, output, name) for name, mesh in meshes.items()}
+    layouts = {name: train(mesh, output, name, over_data=False) for name, mesh in meshes.items()}
+    for name in ("8", "4x2"):
+        layouts[f"{name} sharded"] = train(meshes[name], output, f"{name} sharded", over_data=True)
     (output / "layouts.json").write_text(json.dumps(layouts), encoding="utf-8")
 
 

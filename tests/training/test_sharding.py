@@ -39,7 +39,7 @@ def layouts(output):
     return json.loads((output / "layouts.json").read_text())
 
 
-@pytest.mark.parametrize("mesh", ["8", "4x2"])
+@pytest.mark.parametrize("mesh", ["8", "4x2", "8 sharded", "4x2 sharded"])
 def test_meshes_give_the_same_losses_gradients_parameters_and_embeddings(output, mesh):
     """To float32 rounding: the sums over shards are made in another order. Learning rate 0.01, 3 steps."""
     expected, found = (dict(np.load(output / f"{name}.npz")) for name in ("1", mesh))
@@ -53,7 +53,7 @@ def test_meshes_give_the_same_losses_gradients_parameters_and_embeddings(output,
 def test_data_shards_hold_every_leaf_whole(layouts):
     shapes = {name: shape for name, (_, shape) in layouts["1"].items()}
     assert {name: shape for name, (_, shape) in layouts["8"].items()} == shapes
-    assert not any("data" in spec for layout in layouts.values() for spec, _ in layout.values())
+    assert not any("data" in spec for mesh in ("8", "4x2") for spec, _ in layouts[mesh].values())
 
 
 def test_model_shards_split_matrices_and_their_moments(layouts):
@@ -75,8 +75,33 @@ def test_model_shards_split_matrices_and_their_moments(layouts):
             assert layout[f"mu/{path}"] == layout[f"nu/{path}"] == layout[path]
 
 
+def test_sharded_parameters_are_split_over_both_axes_with_their_moments(layouts):
+    """On the largest axis that divides and `model` has not taken; leaves of less than 4,096 elements are whole."""
+    in_proj, c_fc = "text/transformer/resblocks_0/attn/in_proj/kernel", "visual/transformer/resblocks_0/mlp/c_fc/kernel"
+    embedding, projection = "text/token_embedding", "text/text_projection"
+    expected = {
+        "8 sharded": {
+            c_fc: [[None, "data"], [32, 16]],
+            "text/transformer/resblocks_1/mlp/c_proj/kernel": [["data", None], [16, 32]],
+            embedding: [[None, "data"], [514, 4]],  # 514 is not a multiple of 8
+            in_proj: [[], [32, 96]],
+            projection: [[], [32, 16]],
+        },
+        "4x2 sharded": {
+            c_fc: [["data", "model"], [8, 64]],
+            "text/transformer/resblocks_1/mlp/c_proj/kernel": [["model", "data"], [64, 8]],
+            embedding: [[None, "model"], [514, 16]],
+            in_proj: [[None, "model"], [32, 48]],
+            projection: [[], [32, 16]],
+        },
+    }
+    for mesh, leaves in expected.items():
+        for path, where in leaves.items():
+            assert layouts[mesh][path] == layouts[mesh][f"mu/{path}"] == layouts[mesh][f"nu/{path}"] == where, path
+
+
 def test_a_checkpoint_of_eight_devices_is_read_on_one(output):
-    expected = dict(np.load(output / "4x2.npz"))
+    expected = dict(np.load(output / "4x2 sharded.npz"))
     stored = load_trained(output / "checkpoints")
     assert stored.keys() == expected.keys() - {"losses", "embedded_texts", "embedded_images"}
     for path, leaf in stored.items():

@@ -10,9 +10,11 @@ import pytest
 import tiny_runs
 from tiny_runs import ROLES
 
+from jaxclip.config import MeshSettings
 from jaxclip.model import CLIP
 from jaxclip.objectives import build
 from jaxclip.objectives.semclip import random_orthonormal
+from jaxclip.training.sharding import make_mesh
 from jaxclip.training.step import (
     MAX_LOGIT_SCALE,
     Term,
@@ -100,6 +102,48 @@ def test_loss_and_update_are_those_of_the_plain_step(run, plain, first_steps):
         expected = before - 0.005 * (g / (np.abs(g) + 1e-3) + 0.1 * np.float64(before))
         np.testing.assert_allclose(second.params[path], expected, rtol=0, atol=2e-5, err_msg=path)
     assert first.step == 1 and second.step == 2
+
+
+def loss_and_gradients(run, batch, **settings):
+    """Of the step's own loss, with respect to the trained parameters."""
+    loss = functools.partial(total_loss, model=run.model, terms=run.terms, roles={"train": ROLES}, **settings)
+    (value, _), gradients = jax.jit(jax.value_and_grad(loss, has_aux=True))(run.state.params, run.frozen, batch)
+    return value, gradients
+
+
+@pytest.mark.parametrize("microbatches", [2, 4])
+def test_microbatches_give_the_loss_and_gradients_of_the_plain_step(
+    run, plain, records, features, tiny_tokenizer, microbatches
+):
+    """With softmaxes over the whole batch: two batches of half the size have another loss."""
+    batch = tiny_runs.make_batch(records, tiny_tokenizer, shards=microbatches, features=features)
+    loss, gradients = loss_and_gradients(run, batch, mesh=make_mesh(MeshSettings(data=1)))
+    assert loss == pytest.approx(float(plain[0]), rel=1e-5)
+    largest = max(np.abs(plain[1][path]).max() for path in gradients)
+    for path, gradient in gradients.items():
+        np.testing.assert_allclose(gradient, plain[1][path], rtol=1e-4, atol=2e-6 * largest, err_msg=path)
+    halves = [
+        loss_and_gradients(run, tiny_runs.make_batch(records[half], tiny_tokenizer, features=features[half]))[0]
+        for half in (slice(0, 2), slice(2, 4))
+    ]
+    assert abs(np.mean(halves) - loss) > 1e-3
+
+
+def test_microbatches_of_images_give_the_gradients_of_both_towers(tiny_config, tiny_params, tiny_tokenizer, records):
+    run = tiny_runs.make_run(tiny_config, tiny_params, ["visual", "text/transformer", "logit_scale"])
+    images = tiny_runs.make_images(tiny_config, BATCH)
+    whole, parts = (
+        loss_and_gradients(
+            run,
+            tiny_runs.make_batch(records, tiny_tokenizer, shards=groups, images=images),
+            mesh=make_mesh(MeshSettings(data=1)),
+        )
+        for groups in (1, 2)
+    )
+    assert parts[0] == pytest.approx(float(whole[0]), rel=1e-6)
+    largest = max(np.abs(leaf).max() for leaf in whole[1].values())
+    for path, gradient in whole[1].items():
+        np.testing.assert_allclose(parts[1][path], gradient, rtol=1e-4, atol=2e-6 * largest, err_msg=path)
 
 
 def test_norms_are_those_of_trained_parameters_only(run, plain, first_steps):
@@ -225,7 +269,7 @@ def test_shards_give_the_same_embeddings_by_role(tiny_config, tiny_params, tiny_
 
 def test_split_roles_orders_by_record():
     embeddings = np.array([[0.0], [1], [10], [11], [2], [3], [12], [13]])  # shard 0: caption 0 1, negation 0 1; shard 1
-    roles = split_roles(jnp.asarray(embeddings), ("caption", "negation"), shards=2)
+    roles = split_roles(jnp.asarray(embeddings), ("caption", "negation"), groups=2)
     assert roles["caption"].ravel().tolist() == [0, 1, 2, 3] and roles["negation"].ravel().tolist() == [10, 11, 12, 13]
 
 

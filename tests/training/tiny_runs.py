@@ -84,17 +84,33 @@ def make_run(
     objective="semclip",
     objective_settings=None,
     clamp_logit_scale=True,
+    mesh=None,
+    over_data=False,
+    chunk=None,
+    remat="none",
+    split_scans=True,
     steps=10,
     **optimizer_settings,
 ) -> TinyRun:
-    """One stream, one objective, AdamW."""
-    terms = (Term("main", "train", objectives.build(objective, **(objective_settings or {})), 1.0),)
+    """One stream, one objective, AdamW. `split_scans=False` scans trained and frozen layers together."""
+    objective = objectives.build(objective, **(objective_settings or {}))
+    terms = (Term("main", "train", dataclasses.replace(objective, mesh=mesh, chunk=chunk), 1.0),)
     trained, frozen = partition(params, trainable)
     own = {path: np.asarray(leaf) for path, leaf in objective_params(terms, config.embed_dim).items()}
-    model = CLIP(config, text_splits=text_layer_splits(trained, config.text.layers))
+    splits = text_layer_splits(trained, config.text.layers) if split_scans else ()
+    model = CLIP(config, remat=remat, text_splits=splits)
     settings = OptimizerSettings(**{"learning_rate": 0.01, "weight_decay": 0.1, "eps": 1e-3} | optimizer_settings)
     schedule = learning_rate_schedule(settings.learning_rate, 2, steps)
     optimizer = build_optimizer(settings, schedule)
-    step = make_step(model, terms, {"train": ROLES}, optimizer, schedule, clamp_logit_scale=clamp_logit_scale)
+    step = make_step(
+        model,
+        terms,
+        {"train": ROLES},
+        optimizer,
+        schedule,
+        clamp_logit_scale=clamp_logit_scale,
+        mesh=mesh,
+        over_data=over_data,
+    )
     state = init_state(jax.tree.map(jax.numpy.asarray, {**trained, **own}), optimizer)
     return TinyRun(step, state, frozen, model, terms, optimizer, schedule)

@@ -11,10 +11,24 @@ WRAPPERS = (
     "it carries {x}", "it presents {x}", "found: {x}", "here stands {x}",
 )  # fmt: skip
 PHRASES = {
-    "pair": ("both: {a}, {b}", "{a} along {b}", "{a} accompanied with {b}", "{a}, then {b}", "{a} while {b}",
-             "{a} joined with {b}", "{a} paired up: {b}", "{a} and company, {b}"),
-    "three": ("{a}, {b}, {c}", "{a} along {b} and {c}", "{a} accompanied with {b} and {c}", "{a}, {b}, then {c}",
-              "{a} joined with {b} and {c}", "{a} and company, {b} and {c}"),
+    "pair": (
+        "both: {a}, {b}",
+        "{a} along {b}",
+        "{a} accompanied with {b}",
+        "{a}, then {b}",
+        "{a} while {b}",
+        "{a} joined with {b}",
+        "{a} paired up: {b}",
+        "{a} and company, {b}",
+    ),
+    "three": (
+        "{a}, {b}, {c}",
+        "{a} along {b} and {c}",
+        "{a} accompanied with {b} and {c}",
+        "{a}, {b}, then {c}",
+        "{a} joined with {b} and {c}",
+        "{a} and company, {b} and {c}",
+    ),
 }
 SINGLES = ("{A}", "{a}", "the {A}", "one {A}", "just {a}")
 

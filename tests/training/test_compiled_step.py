@@ -1,0 +1,94 @@
+"""What the compiled step on 8 devices does and does not do, read from the programs that compiled_step.py writes."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from compiled_step import CONFIG, FORMS, RECORDS, TRAINABLE
+from hlo_text import operations, shapes
+from sharded_run import random_params
+
+from jaxclip.training.trainable import partition
+
+ROOT = Path(__file__).resolve().parents[2]
+LAYER_KERNELS = [(32, 96), (32, 32), (32, 128), (128, 32)]  # in_proj, out_proj, c_fc, c_proj
+
+
+@pytest.fixture(scope="module")
+def output(tmp_path_factory):
+    """The folder that compiled_step.py writes; a process of its own, since the device count is fixed at its start."""
+    directory = tmp_path_factory.mktemp("compiled")
+    environment = {
+        **os.environ,
+        "JAX_PLATFORMS": "cpu",
+        "XLA_FLAGS": "--xla_force_host_platform_device_count=8",
+        "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")]),
+    }
+    command = [sys.executable, str(Path(__file__).with_name("compiled_step.py")), str(directory)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr[-4000:]
+    return directory
+
+
+@pytest.fixture(scope="module")
+def programs(output):
+    """Name of a form → its operations."""
+    return {name: operations((output / f"{name}.hlo").read_text()) for name in FORMS}
+
+
+def weight_gradients(found):
+    """Products whose result has the shape of a layer's kernel, either way round."""
+    either_way = {shape for kernel in LAYER_KERNELS for shape in (kernel, kernel[::-1])}
+    return sum(times for shape, times in shapes(found, "dot").items() if shape in either_way)
+
+
+def test_frozen_layers_have_no_weight_gradients(programs):
+    """One text layer of three is trained. Where it shares a scan with the frozen ones, all three are differentiated."""
+    assert weight_gradients(programs["plain"]) == 4
+    assert weight_gradients(programs["one scan"]) == 3 * 4
+
+
+@pytest.mark.parametrize("form", ["plain", "microbatches and chunks"])
+def test_embeddings_are_gathered_and_logits_are_not(programs, form):
+    """Image and caption, once each; the gradient of the caption comes back scattered (the image's is not needed)."""
+    found, D = programs[form], CONFIG.embed_dim
+    assert shapes(found, "all-gather") == {(RECORDS, D): 2}
+    assert shapes(found, "reduce-scatter") == {(RECORDS // 8, D): 1}
+    assert not shapes(found, "all-to-all") and not shapes(found, "collective-permute")
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_nothing_that_is_sent_has_a_side_of_the_whole_batch_but_embeddings(programs, form):
+    """Logits would be [B, B], [b, B] or [B, b]."""
+    for operation in ("all-gather", "all-reduce", "reduce-scatter", "all-to-all", "collective-permute"):
+        for shape in shapes(programs[form], operation):
+            assert RECORDS not in shape or shape == (RECORDS, CONFIG.embed_dim), (operation, shape)
+
+
+def test_logits_are_made_a_chunk_at_a_time(programs):
+    """Each device has 10 rows of 80 columns: at once, or 2 rows after 2."""
+    whole, chunk = (RECORDS // 8, RECORDS), (2, RECORDS)
+    either_way = {whole, whole[::-1]}
+    assert either_way & set(shapes(programs["plain"], "dot"))
+    assert not either_way & set(shapes(programs["microbatches and chunks"], "dot"))
+    assert {chunk, chunk[::-1]} & set(shapes(programs["microbatches and chunks"], "dot"))
+
+
+def bytes_of(params, moments, shards):
+    """On one device, of float32 leaves and their moments; those of 4,096 elements and more are split."""
+    sizes = [leaf.size / shards if leaf.size >= 4096 else leaf.size for leaf in params.values()]
+    return 4 * (1 + moments) * sum(sizes)
+
+
+def test_each_device_holds_its_part_of_parameters_and_moments(output):
+    trained, frozen = partition(random_params(CONFIG), TRAINABLE)
+    found = json.loads((output / "bytes.json").read_text())
+    saved = {
+        shards: sum(bytes_of(*part, 1) - bytes_of(*part, shards) for part in ((trained, 2), (frozen, 0)))
+        for shards in (8,)
+    }
+    assert found["plain"] - found["sharded"] == saved[8]
+    assert found["sharded"] < 0.5 * found["plain"]
