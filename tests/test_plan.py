@@ -52,7 +52,7 @@ TRAINED = sum(
 
 
 def test_eight_cpu_devices_end_to_end(tmp_path):
-    document, printed = planned(tmp_path / "plan.json", "--topology=cpu:8", "--config.model.remat=False")
+    document, printed = planned(tmp_path / "plan.json", "--topology=cpu:8", "--config.model.remat=none")
     memory, stream = document["memory"], document["streams"]["train"]
     assert document["devices"] == 8 and document["mesh"] == {"data": 8, "model": 1}
     assert memory["trained_parameters"] == TRAINED
@@ -61,7 +61,7 @@ def test_eight_cpu_devices_end_to_end(tmp_path):
     # Adam's two moments; the step, its count and the schedule's are int32.
     assert memory["optimizer_state"] == 2 * TRAINED + 3 * 4
     # 8 records a device: one feature of 128 float32 each, 24 texts in rows of 64 tokens with three int32 a token.
-    rows = stream["rows_per_shard"]
+    rows = stream["rows_per_group"]
     assert memory["batch"] == 8 * 128 * 4 + 24 * 4 + rows * 64 * 3 * 4
     assert memory["total"] == sum(value for kind, value in memory.items() if kind != "total")
     assert stream["batch_size"] == 64 and stream["texts"] == 192 and stream["images"] == "features"

@@ -1,6 +1,7 @@
 """The training step of a config with shapes for arrays: nothing is allocated, no data is read.
 
-Shapes: B batch (global), G data shards, n texts a shard, R rows a shard, L tokens a row, S image size, D embedding.
+Shapes: B batch (global), G groups of texts (one for each microbatch of each data shard), n texts a group, R rows a
+group, L tokens a row, S image size, D embedding.
 """
 
 import dataclasses
@@ -17,7 +18,7 @@ from jaxclip.data.packing import best_fit_decreasing, bucket
 from jaxclip.model import CLIP, VARIANTS, ModelConfig, parameter_shapes
 from jaxclip.planning.errors import PlanError
 from jaxclip.planning.topology import Topology
-from jaxclip.prepare import build_terms, check_batches, divide_model, stream_roles
+from jaxclip.prepare import build_terms, check_batches, divide_model, microbatches, stream_roles
 from jaxclip.pretrained import SHIPPED, open_model
 from jaxclip.training.program import build_step, frozen_on_devices, image_tower_frozen, jit_step
 from jaxclip.training.sharding import batch_sharding, make_mesh, parameter_sharding, state_sharding
@@ -98,7 +99,7 @@ def _batch(
 ) -> dict[str, dict]:
     """One batch of each stream; `cached`: what is not augmented comes as features."""
     sharding = batch_sharding(mesh)
-    shards, row_length = mesh.shape["data"], architecture.text.context_length
+    row_length = architecture.text.context_length
     size, D = architecture.vision.image_size, architecture.embed_dim
 
     def array(shape, dtype):
@@ -107,10 +108,11 @@ def _batch(
     batch = {}
     for name, stream in config.streams.items():
         B = stream.batch_size
-        n = len(roles[name]) * B // shards
-        rows = (shards, text_rows(n, tokens, row_length), row_length)
+        G = mesh.shape["data"] * microbatches(config, mesh, name)
+        n = len(roles[name]) * B // G
+        rows = (G, text_rows(n, tokens, row_length), row_length)
         texts = {key: array(rows, np.int32) for key in ("tokens", "positions", "segments")}
-        texts["ends"] = array((shards, n), np.int32)
+        texts["ends"] = array((G, n), np.int32)
         if cached and stream.augmentation is None:
             pictures = {"features": {role: array((B, D), np.float32) for role in images[name]}}
         else:
@@ -143,16 +145,17 @@ def abstract_step(
     except ValueError as error:
         raise PlanError(str(error)) from None
     check_batches(config, mesh)
-    terms = build_terms(config)
+    terms = build_terms(config, mesh)
     roles, images = stream_roles(terms, config.streams)
     leaf = functools.partial(jax.ShapeDtypeStruct, dtype=np.float32)  # training holds all parameters in float32
     params = {path: leaf(shape) for path, shape in parameter_shapes(architecture).items()}
     model, trained, frozen = divide_model(config, terms, architecture, params)
     # The length of a run does not change its program; the shortest one that the warm-up allows will do.
     steps = config.schedule.steps or config.optimizer.accumulate * (config.schedule.warmup_steps + 1)
-    step, optimizer = build_step(config, model, terms, roles, steps)
+    step, optimizer = build_step(config, model, terms, roles, steps, mesh)
     state = jax.eval_shape(functools.partial(init_state, optimizer=optimizer), _shapes(trained))
     frozen = frozen_on_devices(config, trained, frozen)
+    over_data = config.mesh.parameters == "sharded"
     return AbstractStep(
         config=config,
         mesh=mesh,
@@ -160,7 +163,12 @@ def abstract_step(
         terms=terms,
         roles=roles,
         step=step,
-        state=_laid_out(state_sharding(mesh, state), state),
-        frozen=_laid_out({path: parameter_sharding(mesh, path, leaf.shape) for path, leaf in frozen.items()}, frozen),
+        state=_laid_out(state_sharding(mesh, state, over_data=over_data), state),
+        frozen={
+            path: jax.ShapeDtypeStruct(
+                leaf.shape, leaf.dtype, sharding=parameter_sharding(mesh, path, leaf.shape, over_data=over_data)
+            )
+            for path, leaf in frozen.items()
+        },
         batch=_batch(config, mesh, architecture, roles, images, image_tower_frozen(trained), tokens_per_caption),
     )

@@ -55,11 +55,12 @@ def make_plan(config: Config, architecture: ModelConfig, topology: Topology, tok
 
 def without_recomputation(config: Config) -> Config:
     """The same run, with every activation kept."""
-    return config.model_copy(update={"model": config.model.model_copy(update={"remat": False})})
+    model = config.model.model_copy(update={"remat": "none"})
+    return config.model_copy(update={"model": model, "microbatch": None, "loss_chunk": None})
 
 
 def _stream(stream: dict, devices: int) -> dict:
-    shards, rows, row_length = stream["texts"]["tokens"].shape
+    groups, rows, row_length = stream["texts"]["tokens"].shape
     images = stream.get("features") or stream["images"]
     batch_size = next(iter(images.values())).shape[0]
     return {
@@ -67,7 +68,8 @@ def _stream(stream: dict, devices: int) -> dict:
         "batch_size_per_device": batch_size / devices,
         "images": "features" if "features" in stream else "pixels",
         "texts": stream["texts"]["ends"].size,
-        "rows_per_shard": rows,
+        "groups": groups,
+        "rows_per_group": rows,
         "tokens_per_row": row_length,
     }
 
@@ -85,7 +87,7 @@ def _refused(step: AbstractStep, refusal: DoesNotFit) -> dict:
 def _flops(step: AbstractStep, plain: AbstractStep, module: Module) -> dict:
     per_device = matmul_flops(module)
     whole = per_device * step.mesh.size
-    needed = minimum_flops(step)
+    needed = minimum_flops(step, plain.terms)
     recomputed = recomputed_flops(step, plain)
     return {
         "per_device": per_device,

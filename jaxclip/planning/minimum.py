@@ -17,6 +17,7 @@ from flax.traverse_util import unflatten_dict
 from jaxclip.model.variants import ResNetConfig, TextConfig, VisionConfig
 from jaxclip.planning.abstract_step import AbstractStep
 from jaxclip.planning.traced_flops import traced_flops
+from jaxclip.training.step import Term
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,7 +102,7 @@ def _resnet(step: AbstractStep, images: jax.ShapeDtypeStruct) -> Needed:
     return Needed(forward, forward * trained, forward * trained)
 
 
-def _losses(step: AbstractStep, trained: Iterable[str]) -> Needed:
+def _losses(step: AbstractStep, terms: Iterable[Term], trained: Iterable[str]) -> Needed:
     """The objectives, traced with respect to the embeddings that come from a tower with something trained in it."""
     D = step.model.config.embed_dim
     towers = {
@@ -109,7 +110,7 @@ def _losses(step: AbstractStep, trained: Iterable[str]) -> Needed:
         "images": any(p.startswith("visual") for p in trained),
     }
     total = Needed()
-    for term in step.terms:
+    for term in terms:
         stream = step.batch[term.stream]
         B = next(iter(stream.get("features", stream.get("images")).values())).shape[0]
         kinds = {role: "texts" for role in term.objective.roles} | {role: "images" for role in term.objective.images}
@@ -127,10 +128,13 @@ def _losses(step: AbstractStep, trained: Iterable[str]) -> Needed:
     return total
 
 
-def minimum_flops(step: AbstractStep) -> Needed:
-    """What one step needs on the whole machine: towers that run, gradients where needed, the losses."""
+def minimum_flops(step: AbstractStep, terms: Iterable[Term]) -> Needed:
+    """What one step needs on the whole machine: towers that run, gradients where needed, and these losses.
+
+    The losses are counted as they are written; their `terms` are to keep their logits instead of making them again.
+    """
     config, trained = step.model.config, tuple(step.state.params)
-    total = _losses(step, trained)
+    total = _losses(step, terms, trained)
     for stream in step.batch.values():
         G, R, _ = stream["texts"]["tokens"].shape
         n = stream["texts"]["ends"].size
@@ -144,6 +148,12 @@ def minimum_flops(step: AbstractStep) -> Needed:
 
 
 def recomputed_flops(step: AbstractStep, plain: AbstractStep) -> int:
-    """What `step` computes a second time: its traced FLOPs less those of the same step that keeps all activations."""
-    traced = [traced_flops(each.step, each.state, each.frozen, each.batch) for each in (step, plain)]
-    return max(0, traced[0] - traced[1])
+    """What `step` computes a second time, where `plain` is the same run with all activations kept.
+
+    Each is traced and compared with its own minimum, since microbatches change how texts are packed.
+    """
+    beyond = [
+        traced_flops(each.step, each.state, each.frozen, each.batch) - minimum_flops(each, plain.terms).total
+        for each in (step, plain)
+    ]
+    return max(0, beyond[0] - beyond[1])

@@ -53,8 +53,8 @@ def _machine(plan: dict) -> Iterator[str]:
     for name, stream in plan["streams"].items():
         yield (
             f"stream {name}: {stream['batch_size']:,} records ({stream['batch_size_per_device']:g} a device) as "
-            f"{stream['images']}, {stream['texts']:,} texts in {stream['rows_per_shard']:,} rows of "
-            f"{stream['tokens_per_row']} tokens a shard"
+            f"{stream['images']}, {stream['texts']:,} texts in {stream['groups']:,} × {stream['rows_per_group']:,} "
+            f"rows of {stream['tokens_per_row']} tokens"
         )
 
 

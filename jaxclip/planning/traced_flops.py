@@ -33,8 +33,8 @@ def _equation_flops(equation: JaxprEqn) -> int:
         outputs = kernel[equation.params["dimension_numbers"].rhs_spec[0]]
         return 2 * math.prod(result.shape) * math.prod(kernel) // outputs
     times = equation.params["length"] if name == "scan" else 1
-    if name == "shard_map":
-        times = equation.params["mesh"].size  # its body is one device's share
+    if name == "shard_map":  # its body is the share of one place along these axes of the mesh
+        times = math.prod(equation.params["mesh"].shape[axis] for axis in equation.params["newly_manual_axes"])
     inner = [value for value in jax.tree.leaves(equation.params, is_leaf=_is_jaxpr) if _is_jaxpr(value)]
     return times * sum(_jaxpr_flops(value.jaxpr if isinstance(value, ClosedJaxpr) else value) for value in inner)
 
