@@ -93,7 +93,7 @@ def test_a_tpu_slice_without_a_tpu(tmp_path):
     assert document["flops"]["ratio_to_minimum_and_recomputed"] == pytest.approx(1, abs=0.1)
     assert document["loops_of_unknown_length"] == []
     times = document["roofline"]
-    assert times["compute"] == pytest.approx(document["flops"]["per_device"] / 197e12)
+    assert times["compute"] == pytest.approx(document["flops"]["per_device_bfloat16"] / 197e12)
     assert times["step"] == max(times["compute"], times["memory"], times["interconnect"])
     assert "fits in the 16.00 GB of a TPU v5e" in printed
 

@@ -9,7 +9,7 @@ class Chip:
 
     Attributes:
       name: as Google writes it.
-      peak_flops: bfloat16 FLOP/s of the matrix units; at JAX's default precision float32 products are as fast.
+      peak_flops: bfloat16 FLOP/s of the matrix units.
       hbm_bytes: capacity of the high-bandwidth memory.
       hbm_bandwidth: bytes/s.
       interconnect_bandwidth: bytes/s that a chip sends, over all its links together: half of the bidirectional figure

@@ -7,7 +7,7 @@ from jaxclip.model import ModelConfig
 from jaxclip.planning.abstract_step import AbstractStep, abstract_step
 from jaxclip.planning.collectives import collective_traffic
 from jaxclip.planning.compiling import Compiled, DoesNotFit, compile_step
-from jaxclip.planning.flops import matmul_flops
+from jaxclip.planning.flops import bfloat16_flops, matmul_flops
 from jaxclip.planning.hbm_traffic import hbm_bytes
 from jaxclip.planning.hlo import Module, executed, parse, trip_count
 from jaxclip.planning.memory import argument_bytes, program_bytes
@@ -91,6 +91,7 @@ def _flops(step: AbstractStep, plain: AbstractStep, module: Module) -> dict:
     recomputed = recomputed_flops(step, plain)
     return {
         "per_device": per_device,
+        "per_device_bfloat16": bfloat16_flops(module),
         "global": whole,
         "minimum": {**dataclasses.asdict(needed), "total": needed.total},
         "recomputed": recomputed,
@@ -110,7 +111,7 @@ def _roofline(topology: Topology, document: dict) -> dict | None:
     sent = sum(traffic["sent"] for traffic in document["collectives"].values())
     times = roofline(
         topology.chip,
-        flops=document["flops"]["per_device"],
+        flops=document["flops"]["per_device_bfloat16"],
         hbm_bytes=document["hbm_bytes"],
         sent_bytes=sent,
     )

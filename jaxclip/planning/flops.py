@@ -11,10 +11,29 @@ import numpy as np
 
 from jaxclip.planning.hlo import Computation, Instruction, Module, executed
 
+# Products of the parts that are made at each `jax.lax.Precision`.
+PASSES = {"default": 1, "high": 3, "highest": 6}
+
 
 def matmul_flops(module: Module) -> int:
     """FLOPs of one device's program; loops count as often as they run."""
     return sum(step.count * instruction_flops(step.instruction, step.computation) for step in executed(module))
+
+
+def bfloat16_flops(module: Module) -> int:
+    """The same, each float32 product as the bfloat16 products that a TPU's matrix units make of it."""
+    return sum(
+        step.count * _passes(step.instruction, step.computation) * instruction_flops(step.instruction, step.computation)
+        for step in executed(module)
+    )
+
+
+def _passes(instruction: Instruction, computation: Computation) -> int:
+    """Float32 operands are rounded to bfloat16, or at higher precisions split into two or three bfloat16 parts."""
+    precision = re.search(r"operand_precision=\{(\w+)", instruction.attributes)
+    if precision is None or computation[instruction.operands[0]].arrays[0].type != "f32":
+        return 1
+    return PASSES[precision[1]]
 
 
 def instruction_flops(instruction: Instruction, computation: Computation) -> int:

@@ -71,7 +71,9 @@ def _memory(plan: dict) -> Iterator[str]:
 
 def _flops(plan: dict) -> Iterator[str]:
     flops, minimum = plan["flops"], plan["flops"]["minimum"]
-    yield _row("a device", quantity(flops["per_device"], "FLOP"))
+    passes = flops["per_device_bfloat16"]
+    note = f"{quantity(passes, 'FLOP')} in bfloat16 passes" if passes != flops["per_device"] else ""
+    yield _row("a device", quantity(flops["per_device"], "FLOP"), note)
     yield _row("all devices", quantity(flops["global"], "FLOP"))
     yield _row(
         "analytic minimum", quantity(minimum["total"], "FLOP"), f"compiled: {flops['ratio_to_minimum']:.3f} × this"

@@ -2,7 +2,7 @@
 
 import pytest
 
-from jaxclip.planning.flops import matmul_flops
+from jaxclip.planning.flops import bfloat16_flops, matmul_flops
 from jaxclip.planning.hbm_traffic import hbm_bytes
 from jaxclip.planning.hlo import executed, parse
 
@@ -118,6 +118,21 @@ def test_batched_product_as_a_dilated_convolution():
         "dim_labels=0bf_0io->0bf",
     )
     assert matmul_flops(parse(text)) == 8 * 2 * 64 * 16 * 32
+
+
+@pytest.mark.parametrize(
+    ("type", "precision", "passes"),
+    [("f32", "", 1), ("f32", "highest", 6), ("f32", "high", 3), ("bf16", "highest", 1)],
+)
+def test_float32_products_of_high_precision_take_several_passes(type, precision, passes):
+    asked = f", operand_precision={{{precision},{precision}}}" if precision else ""
+    text = _entry(
+        f"%a = {type}[8,16]{{1,0}} parameter(0)",
+        f"%b = {type}[16,4]{{1,0}} parameter(1)",
+        f"ROOT %c = f32[8,4]{{1,0}} dot(%a, %b), lhs_contracting_dims={{1}}, rhs_contracting_dims={{0}}{asked}",
+    )
+    assert matmul_flops(parse(text)) == 2 * 8 * 16 * 4
+    assert bfloat16_flops(parse(text)) == passes * 2 * 8 * 16 * 4
 
 
 def test_text_without_a_program():
