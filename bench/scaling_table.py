@@ -1,0 +1,132 @@
+"""The table of docs/scaling.md: what SemCLIP's training step needs on TPU v5e slices of 4 to 256 chips.
+
+    pip install libtpu                          (the compiler for TPUs; no TPU is needed)
+    python -m bench.scaling_table               every cell that is not done yet, then the table
+    python -m bench.scaling_table --search      also the largest batch of each (several compilations a cell)
+    python -m bench.scaling_table --only=ViT-B-32@v5e:16x16
+
+Each cell is a run of `jaxclip.plan`, whose JSON is kept in runs/scaling; an interrupted table goes on where it was. A
+cell takes a minute or two on an idle core, more for large models.
+"""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from absl import app, flags
+from tqdm import tqdm
+
+from jaxclip.files import write_atomically
+from jaxclip.planning.table import milliseconds, quantity
+
+MODELS = ("ViT-B-32", "ViT-B-16", "ViT-L-14", "ViT-H-14")
+SLICES = {"v5e:16x16": 256, "v5e:8x8": 64, "v5e:4x4": 16, "v5e:2x2": 4}  # the most in doubt first
+RECORDS_A_CHIP = 128  # 32,768 records with 3 captions each on 256 chips
+DOCUMENT = Path("docs/scaling.md")
+BEGIN, END = "<!-- scaling table: begin -->", "<!-- scaling table: end -->"
+
+CELLS = flags.DEFINE_string("cells", "runs/scaling", "Where finished cells are kept.")
+ONLY = flags.DEFINE_list("only", [], "Cells to make, as MODEL@TOPOLOGY; by default all.")
+SEARCH = flags.DEFINE_bool("search", False, "Also find the largest batch a chip.")
+
+
+def command(model: str, topology: str, output: Path) -> list[str]:
+    """The plan of one cell."""
+    return [
+        "-m",
+        "jaxclip.plan",
+        "--config=bench/scaling_config.py",
+        f"--arch={model}",
+        f"--topology={topology}",
+        f"--config.streams.train.batch_size={RECORDS_A_CHIP * SLICES[topology]}",
+        f"--output={output}",
+    ]
+
+
+def cells(folder: Path) -> Iterator[tuple[str, str, Path]]:
+    """(model, topology, file) of every cell."""
+    for topology in SLICES:
+        for model in MODELS:
+            yield model, topology, folder / f"{model}_{topology.replace(':', '_')}.json"
+
+
+def make(model: str, topology: str, file: Path, *, search: bool) -> str | None:
+    """Makes one cell, unless its file has what is asked for; the error of one that cannot be made."""
+    if file.exists() and (not search or "search" in json.loads(file.read_text())):
+        return None
+    arguments = command(model, topology, file) + (["--search"] if search else [])
+    done = subprocess.run([sys.executable, *arguments], capture_output=True, text=True)
+    return None if done.returncode == 0 else (done.stderr.strip().splitlines() or ["no message"])[-1]
+
+
+def row(model: str, chips: int, plan: dict) -> str:
+    """One line of the table."""
+    batch = sum(stream["batch_size"] for stream in plan["streams"].values())
+    found = plan.get("search")
+    columns = [model, f"{chips}", f"{batch:,}", quantity(plan["memory"]["total"], "B"), "yes" if plan["fits"] else "no"]
+    if plan["fits"]:
+        flops, times = plan["flops"], plan["roofline"]
+        sent = sum(traffic["sent"] for traffic in plan["collectives"].values())
+        columns += [
+            quantity(flops["per_device"], "FLOP"),
+            f"{flops['ratio_to_minimum_and_recomputed']:.3f}",
+            quantity(sent, "B"),
+            f"{milliseconds(times['step'])} ({times['bound']})",
+        ]
+    else:
+        columns += ["–"] * 4
+    columns.append(f"{found['largest']:,}" if found else "–")
+    return f"| {' | '.join(columns)} |"
+
+
+def table(folder: Path) -> str:
+    """The finished cells as Markdown, in order of size."""
+    head = (
+        "| model | chips | records a step | memory a chip | fits | FLOPs a chip | ÷ minimum and recomputed "
+        "| sent a chip | roofline step (bound) | largest batch a chip |"
+    )
+    lines = [head, "|---|--:|--:|--:|---|--:|--:|--:|--:|--:|"]
+    finished = {(model, SLICES[topology]): file for model, topology, file in cells(folder) if file.exists()}
+    for model in MODELS:
+        for chips in sorted(SLICES.values()):
+            if (model, chips) in finished:
+                lines.append(row(model, chips, json.loads(finished[model, chips].read_text())))
+    return "\n".join(lines)
+
+
+def write_table(document: Path, text: str) -> None:
+    """Puts the table between the marks of the document.
+
+    Raises:
+      ValueError: the document does not have both marks.
+    """
+    content = document.read_text(encoding="utf-8")
+    before, begin, rest = content.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise ValueError(f"{document}: expected the lines {BEGIN} and {END}")
+    write_atomically(document, f"{before}{BEGIN}\n{text}\n{END}{after}".encode())
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Makes the cells that are missing, then the table."""
+    if len(arguments) > 1:
+        raise app.UsageError(f"unexpected argument {arguments[1]!r}; see --help")
+    folder = Path(CELLS.value)
+    folder.mkdir(parents=True, exist_ok=True)
+    wanted = [cell for cell in cells(folder) if not ONLY.value or f"{cell[0]}@{cell[1]}" in ONLY.value]
+    if not wanted:
+        raise app.UsageError(f"--only={','.join(ONLY.value)}: no such cell, expected e.g. ViT-B-32@v5e:4x4")
+    for model, topology, file in (bar := tqdm(wanted, unit="cell", dynamic_ncols=True)):
+        bar.set_description(f"{model} on {topology}")
+        error = make(model, topology, file, search=SEARCH.value)
+        if error:
+            tqdm.write(f"{model} on {topology}: {error}")
+        write_table(DOCUMENT, table(folder))
+    print(table(folder))
+
+
+if __name__ == "__main__":
+    app.run(main)

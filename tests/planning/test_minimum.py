@@ -1,0 +1,80 @@
+"""The analytic FLOPs against published counts, against sums by hand, and against what JAX traces."""
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from jaxclip.model import CLIP, VARIANTS, TextConfig
+from jaxclip.planning.minimum import Needed, needed, text_tower, vision_tower
+from jaxclip.planning.traced_flops import traced_flops
+
+# GFLOP of one image and of one text of 77 tokens: OpenCLIP's docs/model_profile.csv, counted there by fvcore.
+PUBLISHED = {
+    "ViT-B/32": (8.82, 5.96),
+    "ViT-B/16": (35.13, 5.96),
+    "ViT-L/14": (162.03, 13.30),
+    "ViT-H/14": (334.59, 47.09),
+}
+# One row of 10 tokens with two texts; by hand for one layer: in_proj 2·10·8·24, out_proj 2·10·8·8, c_fc and c_proj
+# 2·10·8·32 each, attention 2·2·10²·8; the projection 2·2·8·6.
+TEXT = TextConfig(context_length=10, vocabulary_size=50, width=8, layers=3, heads=2)
+IN, OUT, MLP, ATTENTION, PROJECTION = 3840, 1280, 5120, 3200, 192
+BLOCK = IN + OUT + 2 * MLP
+FORWARD = 3 * (BLOCK + ATTENTION) + PROJECTION
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_forward_passes_have_the_published_flops(name):
+    config = VARIANTS[name]
+    image = needed(vision_tower(config.vision, config.embed_dim, 1), []).forward
+    text = needed(text_tower(config.text, config.embed_dim, 1, 1), []).forward
+    assert image / 1e9 == pytest.approx(PUBLISHED[name][0], rel=2e-3)
+    assert text / 1e9 == pytest.approx(PUBLISHED[name][1], rel=2e-3)
+
+
+@pytest.mark.parametrize(
+    ("trained", "activations", "weights"),
+    [
+        ([], 0, 0),
+        (["text/text_projection"], 0, PROJECTION),
+        (["text/ln_final/scale"], PROJECTION, 0),
+        (["text/token_embedding"], 3 * (BLOCK + 2 * ATTENTION) + PROJECTION, 0),
+        # Only the last block: below it no gradients at all.
+        (["text/transformer/resblocks_2/mlp/c_fc/kernel"], MLP + PROJECTION, MLP),
+        # The first block's attention: what lies before it needs none, what lies behind it gradients of activations.
+        (
+            ["text/transformer/resblocks_0/attn/in_proj/bias"],
+            2 * ATTENTION + OUT + 2 * MLP + 2 * (BLOCK + 2 * ATTENTION) + PROJECTION,
+            IN,
+        ),
+        # A name that another one begins with is not the same: resblocks_1 of 10 and more.
+        (["text/transformer/resblocks_11/mlp/c_fc/kernel"], 0, 0),
+    ],
+)
+def test_gradients_only_where_something_below_is_trained(trained, activations, weights):
+    assert needed(text_tower(TEXT, 6, 1, 2), trained) == Needed(FORWARD, activations, weights)
+
+
+def test_both_towers_of_the_tiny_model_as_traced(tiny_config):
+    model, images = CLIP(tiny_config), jax.ShapeDtypeStruct((3, 16, 16, 3), jnp.float32)
+    tokens = jax.ShapeDtypeStruct((5, 24), jnp.int32)
+    params = jax.eval_shape(model.init, jax.random.key(0), images, tokens)
+    image = traced_flops(lambda p, x: model.apply(p, x, method="encode_image"), params, images)
+    text = traced_flops(lambda p, x: model.apply(p, x, method="encode_text"), params, tokens)
+    assert image == needed(vision_tower(tiny_config.vision, tiny_config.embed_dim, 3), []).forward
+    assert text == needed(text_tower(tiny_config.text, tiny_config.embed_dim, 5, 5), []).forward
+
+
+def test_traced_flops_by_hand():
+    def function(w, x):
+        x, _ = jax.lax.scan(lambda x, w: (jnp.tanh(x @ w), None), x, w)  # 4 products [2, 8] × [8, 8]
+        x = jax.lax.conv_general_dilated(x.reshape(1, 1, 2, 8), jnp.ones((1, 2, 8, 3)), (1, 1), "VALID",
+                                         dimension_numbers=("NHWC", "HWIO", "NHWC"))  # fmt: skip
+        return x.sum()
+
+    w, x = jax.ShapeDtypeStruct((4, 8, 8), jnp.float32), jax.ShapeDtypeStruct((2, 8), jnp.float32)
+    forward = 4 * 2 * 2 * 8 * 8 + 2 * 3 * 2 * 8
+    assert traced_flops(function, w, x) == forward
+    # The gradient by w alone: of the convolution by its input, of each product by its weights and by its input.
+    assert traced_flops(jax.value_and_grad(function), w, x) >= forward + 2 * (4 * 2 * 2 * 8 * 8)
+    assert traced_flops(jax.jit(jax.checkpoint(function)), w, x) == forward

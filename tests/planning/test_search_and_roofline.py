@@ -1,0 +1,42 @@
+"""The search for a batch, the roofline, and the numbers in the table."""
+
+import pytest
+
+from jaxclip.planning.chips import CHIPS
+from jaxclip.planning.roofline import roofline
+from jaxclip.planning.search import largest_that_fits
+from jaxclip.planning.table import quantity
+
+
+@pytest.mark.parametrize("limit", [0, 1, 2, 7, 100, 777, 4096])
+@pytest.mark.parametrize("start", [1, 64, 10_000])
+def test_the_largest_batch_is_bracketed_to_a_sixteenth(limit, start):
+    tried = []
+
+    def fits(size):
+        tried.append(size)
+        return size <= limit
+
+    low, high = largest_that_fits(fits, start)
+    assert low <= limit < high
+    assert high - low <= max(1, low // 16)
+    assert len(tried) == len(set(tried)) < 24  # nothing is compiled twice
+
+
+def test_the_slowest_bound_rules():
+    # By hand for a v5e: 197e12 FLOP take 1 s, 819e9 bytes of memory 1 s, 200e9 bytes sent 1 s.
+    times = roofline(CHIPS["v5e"], flops=19.7e12, hbm_bytes=163.8e9, sent_bytes=10e9)
+    assert (times.compute, times.memory, times.interconnect) == pytest.approx((0.1, 0.2, 0.05))
+    assert times.bound == "memory" and times.seconds == pytest.approx(0.2)
+
+
+def test_every_chip_names_googles_page():
+    for name, chip in CHIPS.items():
+        assert chip.source == f"https://cloud.google.com/tpu/docs/{name}"
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(0, "0 B"), (999, "999 B"), (1500, "1.50 kB"), (16e9, "16.00 GB"), (-2e6, "-2.00 MB")]
+)
+def test_quantities_in_powers_of_a_thousand(value, text):
+    assert quantity(value, "B") == text
