@@ -20,6 +20,7 @@ from tests.reference_libraries import open_clip_or_skip
 
 open_clip = open_clip_or_skip()
 Embeddings = Mapping[str, torch.Tensor]
+Loss = Callable[[Embeddings, torch.Tensor], torch.Tensor]  # (embeddings by role, scale) → scalar
 
 
 def random_model(arch: str, folder: Path) -> tuple[torch.nn.Module, Clip]:
@@ -53,7 +54,7 @@ def symmetric(image: torch.Tensor, text: torch.Tensor, scale: torch.Tensor) -> t
     return (cross_entropy(logits) + cross_entropy(logits.T)) / 2
 
 
-def semclip(projection: np.ndarray) -> Callable[[Embeddings, torch.Tensor], torch.Tensor]:
+def semclip(projection: np.ndarray) -> Loss:
     """SemCLIP's loss (arXiv 2511.16527) with this projection [D, n]."""
     projection = torch.from_numpy(projection)
 

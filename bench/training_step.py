@@ -3,8 +3,8 @@
     python -m bench.training_step --figure=semclip
 
 Both start from the same random weights, see the same images and captions (as long as SugarCrepe++'s) and update the
-same parameters; the losses of the first two steps stand beside each other. Ours embeds the images once before (the tower is
-frozen) and packs captions into rows; the peer is the step as the papers' authors run it, see bench/peers.py.
+same parameters; the losses of the first two steps stand beside each other. Ours embeds the images once before (the
+tower is frozen) and packs captions into rows; the peer is the step as the papers' authors run it, see bench/peers.py.
 
   semclip           SemCLIP, whole text tower trained, float32
   semclip_bfloat16  the same, matrix products in bfloat16 on both sides
@@ -33,8 +33,8 @@ from jaxclip.model import CLIP
 from jaxclip.objectives.semclip import random_orthonormal
 from jaxclip.pretrained import Clip
 from jaxclip.training.optimizer import build_optimizer
-from jaxclip.training.step import Term, init_state, make_step
-from jaxclip.training.trainable import merge, partition, text_layer_splits
+from jaxclip.training.step import Term, TrainState, init_state, make_step
+from jaxclip.training.trainable import FlatParams, merge, partition, text_layer_splits
 
 ARCH = "ViT-B-32"
 ROW_LENGTH = 77
@@ -115,30 +115,30 @@ def our_batch(figure: Figure, clip: Clip, inputs: dict) -> dict:
     return jax.device_put(batch)
 
 
-def our_step(figure: Figure, clip: Clip, batch: dict) -> Callable[[], float]:
-    """The step that `jaxclip.main` runs, its state inside; returns the loss."""
-    front = "whole_text_layers" if figure.front_layers is None else f"front_text_layers({figure.front_layers})"
-    trained, frozen = partition(clip.params, (front, *SHARED_TEXT_PARAMETERS))
+def our_training(figure: Figure, clip: Clip) -> tuple[Callable, TrainState, FlatParams]:
+    """(the compiled step that `jaxclip.main` runs, its first state, the frozen parameters that it needs)."""
+    layers = "whole_text_layers" if figure.front_layers is None else f"front_text_layers({figure.front_layers})"
+    trained, frozen = partition(clip.params, (layers, *SHARED_TEXT_PARAMETERS))
     if not figure.plain:
         frozen = {path: leaf for path, leaf in frozen.items() if not path.startswith("visual/")}
-    splits = text_layer_splits(trained, clip.config.text.layers)
-    dtype = np.dtype("bfloat16" if figure.bfloat16 else "float32")
+    model = CLIP(
+        clip.config,
+        dtype=np.dtype("bfloat16" if figure.bfloat16 else "float32"),
+        remat=REMAT,
+        text_splits=text_layer_splits(trained, clip.config.text.layers),
+    )
     terms = [Term(name, name, objectives.build(objective), 1.0) for name, (objective, _, _) in figure.streams.items()]
+    roles = {name: roles for name, (_, _, roles) in figure.streams.items()}
     schedule = optax.constant_schedule(LEARNING_RATE)
     settings = OptimizerSettings(learning_rate=LEARNING_RATE, weight_decay=WEIGHT_DECAY, clip_norm=figure.clip_norm)
     optimizer = build_optimizer(settings, schedule)
-    step = jax.jit(
-        make_step(
-            CLIP(clip.config, dtype=dtype, remat=REMAT, text_splits=splits),
-            terms,
-            {name: roles for name, (_, _, roles) in figure.streams.items()},
-            optimizer,
-            schedule,
-            clamp_logit_scale=True,
-        ),
-        donate_argnums=0,
-    )
-    state, frozen = init_state(jax.device_put(trained), optimizer), jax.device_put(frozen)
+    step = make_step(model, terms, roles, optimizer, schedule, clamp_logit_scale=True)
+    return jax.jit(step, donate_argnums=0), init_state(jax.device_put(trained), optimizer), jax.device_put(frozen)
+
+
+def our_step(figure: Figure, clip: Clip, batch: dict) -> Callable[[], float]:
+    """A step with its state inside; returns the loss."""
+    step, state, frozen = our_training(figure, clip)
 
     def run():
         nonlocal state
