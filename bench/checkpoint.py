@@ -15,7 +15,7 @@ import jax
 from absl import app, flags
 
 from bench import measure
-from bench.training_step import ARCH, FIGURES, make_inputs, our_batch, our_training
+from bench.our_step import FIGURES, make_inputs, our_batch, our_training
 from jaxclip.pretrained import random_model
 from jaxclip.training.checkpointing import Checkpoints
 
@@ -27,7 +27,7 @@ def main(arguments: list[str]) -> None:
     """Steps and saves in turn."""
     del arguments
     figure = FIGURES["semclip"]
-    clip = random_model(ARCH.replace("-32", "/32"), 0)
+    clip = random_model("ViT-B/32", 0)
     batch = our_batch(figure, clip, make_inputs(figure, 16))
     step, state, frozen = our_training(figure, clip)
     trained_bytes = sum(leaf.nbytes for leaf in jax.tree.leaves(state))

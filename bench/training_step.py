@@ -12,150 +12,35 @@ tower is frozen) and packs captions into rows; the peer is the step as the paper
   plain             SemCLIP without cached features and without packing, on both sides alike
 """
 
-import dataclasses
-import functools
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-import jax
-import numpy as np
-import optax
 import torch
 from absl import app, flags
 
-from bench import captions, measure, peers
-from configs.common import SHARED_TEXT_PARAMETERS
-from jaxclip import objectives
-from jaxclip.config import OptimizerSettings
-from jaxclip.data.packing import pack
-from jaxclip.model import CLIP
+from bench import captions, measure, our_step, peers
 from jaxclip.objectives.semclip import random_orthonormal
-from jaxclip.pretrained import Clip
-from jaxclip.training.optimizer import build_optimizer
-from jaxclip.training.step import Term, TrainState, init_state, make_step
-from jaxclip.training.trainable import FlatParams, merge, partition, text_layer_splits
 
 ARCH = "ViT-B-32"
-ROW_LENGTH = 77
-LEARNING_RATE, WEIGHT_DECAY = 5e-5, 0.2
-REMAT = True
-
-
-@dataclasses.dataclass(frozen=True)
-class Figure:
-    """What is trained, on what, and how.
-
-    Attributes:
-      streams: name → (objective, the peer's loss, roles of its texts).
-      front_layers: how many front text layers are trained, None for all.
-      bfloat16: whether matrix products are.
-      plain: no cached features, a row a caption.
-      clip_norm: None for no clipping.
-      goal: the ratio to reach.
-    """
-
-    streams: dict[str, tuple[str, Callable, tuple[str, ...]]]
-    goal: float
-    front_layers: int | None = None
-    bfloat16: bool = False
-    plain: bool = False
-    clip_norm: float | None = 1.0
-
-
-SEMCLIP = {"train": ("semclip", peers.semclip(random_orthonormal(512, 2, 0)), ("caption", "paraphrase", "negation"))}
-OMNI_NEGCLIP = {
-    "presence": ("presence", peers.presence, ("caption", "negation")),
-    "absence": ("absence", peers.absence, ("caption", "absence")),
+PEER_LOSSES = {
+    "semclip": peers.semclip(random_orthonormal(512, 2, 0)),
+    "presence": peers.presence,
+    "absence": peers.absence,
 }
-FIGURES = {
-    "semclip": Figure(SEMCLIP, 12.0),
-    "semclip_bfloat16": Figure(SEMCLIP, 4.0, bfloat16=True),
-    "omni_negclip": Figure(OMNI_NEGCLIP, 10.0, front_layers=6, clip_norm=None),
-    "plain": Figure(SEMCLIP, 1.0, plain=True),
-}
-FIGURE = flags.DEFINE_enum("figure", None, list(FIGURES), "What to measure.", required=True)
+FIGURE = flags.DEFINE_enum("figure", None, list(our_step.FIGURES), "What to measure.", required=True)
 BATCH_SIZE = flags.DEFINE_integer("batch_size", 16, "Records a stream and step.")
-ROUNDS = flags.DEFINE_integer("rounds", 5, "Steps of each side that are timed; the first is not.")
+ROUNDS = flags.DEFINE_integer("rounds", 5, "Steps of each side that are timed; two before them are not.")
 
 
-def make_inputs(figure: Figure, batch_size: int) -> dict[str, tuple[np.ndarray, dict[str, list[list[int]]]]]:
-    """Stream → (images float32 [B, 224, 224, 3], role → token ids of B texts)."""
-    generator = np.random.default_rng(0)
-    lengths_like = {"absence": "negation"}
-    return {
-        name: (
-            generator.standard_normal((batch_size, 224, 224, 3), np.float32),
-            {role: captions.random_ids(lengths_like.get(role, role), batch_size, number) for role in roles},
-        )
-        for number, (name, (_, _, roles)) in enumerate(figure.streams.items())
-    }
-
-
-def rows_of_their_own(ids: list[list[int]], row_length: int) -> dict[str, np.ndarray]:
-    """Texts in the form of packed ones, each alone in its row."""
-    tokens = captions.one_a_row(ids, row_length).astype(np.int32)[None]
-    positions = np.broadcast_to(np.arange(row_length, dtype=np.int32), tokens.shape)
-    ends = np.array([[number * row_length + len(text) - 1 for number, text in enumerate(ids)]], np.int32)
-    return {"tokens": tokens, "positions": positions, "segments": np.ones_like(tokens), "ends": ends}
-
-
-def our_batch(figure: Figure, clip: Clip, inputs: dict) -> dict:
-    """What the data pipeline gives to a step."""
-    place = rows_of_their_own if figure.plain else pack
-    encode_image = jax.jit(functools.partial(CLIP(clip.config).apply, method="encode_image"))
-    batch = {}
-    for name, (images, texts) in inputs.items():
-        ids = [text for role in texts.values() for text in role]
-        if figure.plain:
-            seen = {"images": {"image": images}}
-        else:
-            seen = {"features": {"image": encode_image({"params": merge(clip.params)}, images)}}
-        batch[name] = {"texts": place(ids, clip.config.text.context_length), **seen}
-    return jax.device_put(batch)
-
-
-def our_training(figure: Figure, clip: Clip) -> tuple[Callable, TrainState, FlatParams]:
-    """(the compiled step that `jaxclip.main` runs, its first state, the frozen parameters that it needs)."""
-    layers = "whole_text_layers" if figure.front_layers is None else f"front_text_layers({figure.front_layers})"
-    trained, frozen = partition(clip.params, (layers, *SHARED_TEXT_PARAMETERS))
-    if not figure.plain:
-        frozen = {path: leaf for path, leaf in frozen.items() if not path.startswith("visual/")}
-    model = CLIP(
-        clip.config,
-        dtype=np.dtype("bfloat16" if figure.bfloat16 else "float32"),
-        remat=REMAT,
-        text_splits=text_layer_splits(trained, clip.config.text.layers),
-    )
-    terms = [Term(name, name, objectives.build(objective), 1.0) for name, (objective, _, _) in figure.streams.items()]
-    roles = {name: roles for name, (_, _, roles) in figure.streams.items()}
-    schedule = optax.constant_schedule(LEARNING_RATE)
-    settings = OptimizerSettings(learning_rate=LEARNING_RATE, weight_decay=WEIGHT_DECAY, clip_norm=figure.clip_norm)
-    optimizer = build_optimizer(settings, schedule)
-    step = make_step(model, terms, roles, optimizer, schedule, clamp_logit_scale=True)
-    return jax.jit(step, donate_argnums=0), init_state(jax.device_put(trained), optimizer), jax.device_put(frozen)
-
-
-def our_step(figure: Figure, clip: Clip, batch: dict) -> Callable[[], float]:
-    """A step with its state inside; returns the loss."""
-    step, state, frozen = our_training(figure, clip)
-
-    def run():
-        nonlocal state
-        state, metrics = step(state, frozen, batch)
-        return float(metrics["loss"])
-
-    return run
-
-
-def peer_step(figure: Figure, model: torch.nn.Module, inputs: dict) -> Callable[[], float]:
+def peer_step(figure: our_step.Figure, model: torch.nn.Module, inputs: dict) -> Callable[[], float]:
     """The step in torch."""
     front = None if figure.front_layers is None else range(figure.front_layers)
     streams = [
         (
-            figure.streams[name][1],
+            PEER_LOSSES[figure.streams[name][0]],
             torch.from_numpy(images).permute(0, 3, 1, 2).contiguous(),
-            {role: torch.from_numpy(captions.one_a_row(ids, ROW_LENGTH)) for role, ids in texts.items()},
+            {role: torch.from_numpy(captions.one_a_row(ids, our_step.ROW_LENGTH)) for role, ids in texts.items()},
         )
         for name, (images, texts) in inputs.items()
     ]
@@ -163,8 +48,8 @@ def peer_step(figure: Figure, model: torch.nn.Module, inputs: dict) -> Callable[
         model,
         peers.train_text_tower(model, front),
         streams,
-        learning_rate=LEARNING_RATE,
-        weight_decay=WEIGHT_DECAY,
+        learning_rate=our_step.LEARNING_RATE,
+        weight_decay=our_step.WEIGHT_DECAY,
         clip_norm=figure.clip_norm,
         bfloat16=figure.bfloat16,
     )
@@ -173,13 +58,13 @@ def peer_step(figure: Figure, model: torch.nn.Module, inputs: dict) -> Callable[
 def main(arguments: list[str]) -> None:
     """Compares the losses, then times both steps in turn."""
     del arguments
-    figure = FIGURES[FIGURE.value]
+    figure = our_step.FIGURES[FIGURE.value]
     with tempfile.TemporaryDirectory() as folder:
         model, clip = peers.random_model(ARCH, Path(folder))
-    inputs = make_inputs(figure, BATCH_SIZE.value)
+    inputs = our_step.make_inputs(figure, BATCH_SIZE.value)
     steps = {
         "peer": peer_step(figure, model, inputs),
-        "jaxclip": our_step(figure, clip, our_batch(figure, clip, inputs)),
+        "jaxclip": our_step.our_step(figure, clip, our_step.our_batch(figure, clip, inputs)),
     }
     losses = {name: [step() for _ in range(2)] for name, step in steps.items()}
     seconds = measure.in_turn(steps, ROUNDS.value, warm_up=0)
