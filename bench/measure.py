@@ -1,5 +1,6 @@
 """Timing in turn, and what a result is kept with: machine, versions, command."""
 
+import functools
 import importlib.metadata
 import json
 import os
@@ -10,6 +11,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+import jax
+import jax.numpy as jnp
 from tqdm import tqdm
 
 from jaxclip.files import write_atomically
@@ -41,6 +44,17 @@ def ratio(peer: Sequence[float], ours: Sequence[float]) -> float:
 def describe_times(seconds: Sequence[float]) -> dict[str, float]:
     """Median, least and most, in seconds."""
     return {"median": statistics.median(seconds), "least": min(seconds), "most": max(seconds)}
+
+
+def matmul_peak(dtype: str, rounds: int = 5) -> float:
+    """The most floating-point operations a second that a matrix product reaches here, over some large shapes."""
+    best = 0.0
+    for rows, inner, columns in ((1024, 1024, 1024), (1024, 512, 2048), (2048, 2048, 2048)):
+        left, right = (jnp.ones(shape, dtype) for shape in ((rows, inner), (inner, columns)))
+        product = jax.jit(functools.partial(jnp.matmul, preferred_element_type=jnp.float32))
+        times = in_turn({"product": lambda: jax.block_until_ready(product(left, right))}, rounds)["product"]  # noqa: B023
+        best = max(best, 2 * rows * inner * columns / min(times))
+    return best
 
 
 def machine() -> dict[str, object]:
