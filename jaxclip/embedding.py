@@ -5,7 +5,9 @@ Shapes: N items, B batch, D embedding, S image size.
 
 import dataclasses
 import functools
+import os
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import jax
 import numpy as np
@@ -55,15 +57,28 @@ class Encoders:
     def images(
         self, params: dict, load: Callable[[int], np.ndarray], count: int, on_batch: Callable[[int], None] = _ignore
     ) -> np.ndarray:
-        """Embeddings float32 [N, D] of the images `load(0)` … `load(count - 1)`, each float32 [S, S, 3]."""
+        """Embeddings float32 [N, D] of the images `load(0)` … `load(count - 1)`, each float32 [S, S, 3].
+
+        `load` is called from several threads, so that the next batch is decoded while the device works on one.
+        """
         B, outputs = self._batch_for(count), []
         encode = _compiled(self.model, self.mesh, "encode_image")
-        for start in range(0, count, B):
+
+        def numbers(start):
             # The last batch repeats its last image: one shape, one program, the same count of steps everywhere.
-            numbers = np.minimum(np.arange(start, start + B), count - 1)[self._my_part(B)]
-            batch = shard_batch(self.mesh, np.stack([load(int(number)) for number in numbers]))
-            outputs.append(jax.device_get(encode({"params": params}, batch))[: count - start])
-            on_batch(len(outputs[-1]))
+            return np.minimum(np.arange(start, start + B), count - 1)[self._my_part(B)].tolist()
+
+        pool = ThreadPoolExecutor(os.cpu_count())
+        try:
+            coming = pool.map(load, numbers(0))
+            for start in range(0, count, B):
+                batch = shard_batch(self.mesh, np.stack(list(coming)))
+                if start + B < count:
+                    coming = pool.map(load, numbers(start + B))
+                outputs.append(jax.device_get(encode({"params": params}, batch))[: count - start])
+                on_batch(len(outputs[-1]))
+        finally:
+            pool.shutdown(cancel_futures=True)  # after an error nobody wants the rest
         return np.concatenate(outputs)
 
     def texts(

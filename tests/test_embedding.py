@@ -1,5 +1,7 @@
 """Encoding many items: the same as one at a time, whatever the batch, packing and padding."""
 
+import time
+
 import jax
 import numpy as np
 import pytest
@@ -60,3 +62,29 @@ def test_raising_in_on_batch_stops(params):
     encoders = Encoders(CLIP(CONFIG), make_mesh(MeshSettings()), 2)
     with pytest.raises(Stop):
         encoders.texts(params, Tokenizer.clip(), TEXTS, stop)
+
+
+def test_images_that_arrive_in_another_order_keep_their_places(params):
+    images = np.random.default_rng(0).standard_normal((9, 16, 16, 3)).astype(np.float32)
+
+    def load(number):
+        time.sleep(0.01 * (number % 3 == 0))  # the first of each three is the last to be ready
+        return images[number]
+
+    encoders = Encoders(CLIP(CONFIG), make_mesh(MeshSettings()), 4)
+    found = encoders.images(params, load, len(images))
+    np.testing.assert_allclose(found, CLIP(CONFIG).apply({"params": params}, images, method="encode_image"), atol=2e-5)
+
+
+def test_an_image_that_cannot_be_loaded_ends_the_work_with_its_error(params):
+    loaded = []
+
+    def load(number):
+        loaded.append(number)
+        if number == 5:
+            raise OSError("image 5 is broken")
+        return np.zeros((16, 16, 3), np.float32)
+
+    with pytest.raises(OSError, match="image 5 is broken"):
+        Encoders(CLIP(CONFIG), make_mesh(MeshSettings()), 4).images(params, load, 40)
+    assert max(loaded) < 12  # the batch with the broken one, and nothing after it
