@@ -79,9 +79,9 @@ class TextTransformer(nn.Module):
         )
         x = x.reshape(-1, L, config.width)
         if layer_states:
-            return transformer(x, mask, read)[1].astype(jnp.float32)
+            return transformer(x, mask, read=read, all_layers=True).astype(jnp.float32)
         # Layer norm acts on each token alone: only the tokens that are read need it.
-        x = LayerNorm(name="ln_final")(read(transformer(x, mask))).astype(jnp.float32)
+        x = LayerNorm(name="ln_final")(transformer(x, mask, read=read)).astype(jnp.float32)
         return x @ self.param(
             "text_projection", nn.initializers.normal(config.width**-0.5), (config.width, self.embed_dim)
         )

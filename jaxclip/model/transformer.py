@@ -8,6 +8,7 @@ under `jax.lax.scan`: one block is compiled instead of `layers`, and XLA does no
 residual chain across blocks, which on CPU makes the float32 backward pass 3–4 times slower.
 """
 
+import itertools
 from collections.abc import Callable, Sequence
 
 import flax.linen as nn
@@ -32,6 +33,7 @@ def exact_gelu(x: jax.Array) -> jax.Array:
     return jax.nn.gelu(x, approximate=False)
 
 
+Read = Callable[[jax.Array], jax.Array]  # [B, L, W] → [N, W], the tokens that are wanted
 ACTIVATION_FUNCTIONS: dict[str, Callable[[jax.Array], jax.Array]] = {"quick_gelu": quick_gelu, "gelu": exact_gelu}
 
 
@@ -84,11 +86,13 @@ class Attention(nn.Module):
     dtype: jnp.dtype
 
     @nn.compact
-    def __call__(self, x: jax.Array, mask: jax.Array | None) -> jax.Array:
+    def __call__(self, x: jax.Array, mask: jax.Array | None, read: Read | None = None) -> jax.Array:
+        """[B, L, W] → [B, L, W]; with `read` its tokens alone, [N, W]."""
         B, L, W = x.shape
         qkv = dense(3 * W, dtype=self.dtype, stddev=W**-0.5, name="in_proj")(x)
         q, k, v = jnp.split(qkv.reshape(B, L, 3 * self.heads, W // self.heads), 3, axis=2)
         y = jax.nn.dot_product_attention(q, k, v, mask=mask).reshape(B, L, W)
+        y = y if read is None else read(y)
         return dense(W, dtype=self.dtype, stddev=W**-0.5 * (2 * self.layers) ** -0.5, name="out_proj")(y)
 
 
@@ -109,7 +113,10 @@ class MLP(nn.Module):
 
 
 class ResidualAttentionBlock(nn.Module):
-    """x + attn(ln_1(x)), then x + mlp(ln_2(x)). `layers` is the depth of the tower, for the initial scale."""
+    """x + attn(ln_1(x)), then x + mlp(ln_2(x)). `layers` is the depth of the tower, for the initial scale.
+
+    With `read` the result is that of its tokens alone, and only they pass the output projection and the MLP.
+    """
 
     heads: int
     layers: int
@@ -118,8 +125,9 @@ class ResidualAttentionBlock(nn.Module):
     dtype: jnp.dtype
 
     @nn.compact
-    def __call__(self, x: jax.Array, mask: jax.Array | None) -> jax.Array:
-        x = x + Attention(self.heads, self.layers, self.dtype, name="attn")(LayerNorm(name="ln_1")(x), mask)
+    def __call__(self, x: jax.Array, mask: jax.Array | None, read: Read | None = None) -> jax.Array:
+        attended = Attention(self.heads, self.layers, self.dtype, name="attn")(LayerNorm(name="ln_1")(x), mask, read)
+        x = (x if read is None else read(x)) + attended
         hidden = int(x.shape[-1] * self.mlp_ratio)
         return x + MLP(hidden, self.layers, self.activation, self.dtype, name="mlp")(LayerNorm(name="ln_2")(x))
 
@@ -143,30 +151,37 @@ class Transformer(nn.Module):
 
     @nn.compact
     def __call__(
-        self, x: jax.Array, mask: jax.Array | None = None, read: Callable[[jax.Array], jax.Array] | None = None
-    ) -> jax.Array | tuple[jax.Array, jax.Array]:
+        self, x: jax.Array, mask: jax.Array | None = None, *, read: Read | None = None, all_layers: bool = False
+    ) -> jax.Array:
         """[B, L, W] → [B, L, W]; `mask` is boolean, broadcastable to [B, H, L, L], True where attention is allowed.
 
-        With `read` also returns what it makes of the input and of each layer's output, stacked: [layers + 1, ...].
+        With `read` → [N, W]: the tokens that it picks. The last block computes no others beyond its attention.
+        With `all_layers` → [layers + 1, N, W]: those of the input and of each layer's output.
         """
         settings = (self.heads, self.layers, self.mlp_ratio, self.activation, self.dtype)
         if self.is_initializing():
             for layer in range(self.layers):
                 x = ResidualAttentionBlock(*settings, name=f"resblocks_{layer}")(x, mask)
-            return x
+            return x if read is None else read(x)
 
         block = ResidualAttentionBlock(*settings, parent=None)
+        params = [self.variables["params"][f"resblocks_{layer}"] for layer in range(self.layers)]
 
         def run_block(x, params):
             x = block.apply({"params": params}, x, mask)
-            return x, None if read is None else read(x)
+            return x, read(x) if all_layers else None
 
-        run_block = rematerialise(run_block, self.remat)
-        params = [self.variables["params"][f"resblocks_{layer}"] for layer in range(self.layers)]
-        kept = [] if read is None else [read(x)[None]]
-        borders = [0, *self.splits, self.layers]
-        for start, end in zip(borders[:-1], borders[1:], strict=True):
+        def run_last_block(x, params):
+            return block.apply({"params": params}, x, mask, read)
+
+        run_block, run_last_block = rematerialise(run_block, self.remat), rematerialise(run_last_block, self.remat)
+        apart = read is not None and not all_layers  # the last block, which is another program then
+        borders = sorted({0, *self.splits, self.layers - apart})
+        kept = [read(x)[None]] if all_layers else []
+        for start, end in itertools.pairwise(borders):
             stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *params[start:end])
             x, read_here = lax.scan(run_block, x, stacked)
             kept.append(read_here)
-        return x if read is None else (x, jnp.concatenate(kept))
+        if apart:
+            x = run_last_block(x, params[-1])
+        return jnp.concatenate(kept) if all_layers else x

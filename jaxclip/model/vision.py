@@ -51,6 +51,6 @@ class VisionTransformer(nn.Module):
             self.dtype,
             self.remat,
             name="transformer",
-        )(x)
-        x = LayerNorm(name="ln_post")(x[:, 0]).astype(jnp.float32)
+        )(x, read=lambda x: x[:, 0])
+        x = LayerNorm(name="ln_post")(x).astype(jnp.float32)
         return x @ self.param("proj", scale, (W, self.embed_dim))

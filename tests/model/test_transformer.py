@@ -38,9 +38,9 @@ def unrolled(params, rows, activation="quick_gelu"):
     return rows
 
 
-def value_and_gradients(function, blocks, rows):
+def value_and_gradients(function, blocks, rows, shape=None):
     """A scalar that weighs every output differently, and its gradients to parameters and input."""
-    weights = np.random.default_rng(3).standard_normal(rows.shape).astype(np.float32)
+    weights = np.random.default_rng(3).standard_normal(shape or rows.shape).astype(np.float32)
     return jax.jit(jax.value_and_grad(lambda params, x: jnp.sum(weights * function(params, x)), (0, 1)))(
         merge(blocks), jnp.asarray(rows)
     )
@@ -79,6 +79,35 @@ def test_scan_splits_and_remat_change_neither_values_nor_gradients(blocks, rows,
     np.testing.assert_allclose(found[0], expected[0], rtol=1e-5)
     assert_close_leaf_by_leaf(found[1][0], expected[1][0], rtol=1e-4, atol=1e-4)
     np.testing.assert_allclose(found[1][1], expected[1][1], rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("settings", [{}, {"splits": (1, 2)}, {"remat": "full"}], ids=str)
+def test_what_is_read_is_the_same_and_has_the_same_gradients(blocks, rows, settings):
+    """The last block leaves out what nobody reads; here two tokens of the first row and one of the second are read."""
+    transformer = Transformer(LAYERS, HEADS, RATIO, "quick_gelu", **settings)
+    places = np.array([0, 0, 1]), np.array([5, 2, 3])
+    expected = value_and_gradients(lambda params, x: unrolled(params, x)[places], blocks, rows, shape=(3, 32))
+
+    def function(params, x):
+        return transformer.apply({"params": params}, x, CAUSAL, read=lambda y: y[places])
+
+    found = value_and_gradients(function, blocks, rows, shape=(3, 32))
+    np.testing.assert_allclose(found[0], expected[0], rtol=1e-5)
+    assert_close_leaf_by_leaf(found[1][0], expected[1][0], rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(found[1][1], expected[1][1], rtol=1e-4, atol=1e-4)
+
+
+def test_the_last_block_multiplies_only_what_is_read(blocks, rows):
+    """Of 2 rows of 6 tokens one token is read: outside the scan of the first blocks the MLP has one row."""
+    transformer = Transformer(LAYERS, HEADS, RATIO, "quick_gelu")
+
+    def hidden_shapes(read):
+        jaxpr = jax.make_jaxpr(lambda x: transformer.apply({"params": merge(blocks)}, x, CAUSAL, read=read))(rows)
+        shapes = [variable.aval.shape for equation in jaxpr.eqns for variable in equation.outvars]
+        return {shape for shape in shapes if shape[-1:] == (4 * 32,) and len(shape) < 4}
+
+    assert (1, 128) in hidden_shapes(lambda y: y[:1, 0])
+    assert not any(shape[:2] == (2, 6) for shape in hidden_shapes(lambda y: y[:1, 0]))
 
 
 def test_each_policy_keeps_less(blocks, rows):

@@ -1,0 +1,65 @@
+"""What saving a checkpoint costs the training loop: stall and bytes, with the frozen image tower of ViT-B/32.
+
+    python -m bench.checkpoint
+
+The run trains the text tower; a checkpoint holds the trained parameters, the optimiser's two moments and counters. The
+stall is the time that `Checkpoints.save` keeps the loop, beside the time of a step (batch of 16 × 3 captions); the
+files are written while training goes on.
+"""
+
+import tempfile
+import time
+from pathlib import Path
+
+import jax
+from absl import app, flags
+
+from bench import measure
+from bench.our_step import FIGURES, make_inputs, our_batch, our_training
+from jaxclip.pretrained import random_model
+from jaxclip.training.checkpointing import Checkpoints
+
+ROUNDS = flags.DEFINE_integer("rounds", 5, "How many saves; a step runs before each.")
+EVERY = flags.DEFINE_integer("every", 100, "Steps between saves, for the share of the training time.")
+
+
+def main(arguments: list[str]) -> None:
+    """Steps and saves in turn."""
+    del arguments
+    figure = FIGURES["semclip"]
+    clip = random_model("ViT-B/32", 0)
+    batch = our_batch(figure, clip, make_inputs(figure, 16))
+    step, state, frozen = our_training(figure, clip)
+    trained_bytes = sum(leaf.nbytes for leaf in jax.tree.leaves(state))
+    steps, stalls, sizes = [], [], []
+    with tempfile.TemporaryDirectory() as folder:
+        checkpoints = Checkpoints(Path(folder), "none")
+        for number in range(ROUNDS.value + 1):
+            start = time.perf_counter()
+            state, metrics = step(state, frozen, batch)
+            jax.block_until_ready(metrics)
+            steps.append(time.perf_counter() - start)
+            start = time.perf_counter()
+            checkpoints.save(number + 1, state, {}, None)
+            stalls.append(time.perf_counter() - start)
+            checkpoints.wait()  # the next step is timed without the writing
+            newest = Path(folder) / str(number + 1)
+            sizes.append(sum(file.stat().st_size for file in newest.rglob("*") if file.is_file()))
+        checkpoints.close()
+    step_seconds, stall_seconds = measure.describe_times(steps[1:]), measure.describe_times(stalls[1:])
+    measure.keep(
+        "checkpoint",
+        {
+            "goal": 0.05,
+            "seconds": {"step": step_seconds, "stall": stall_seconds},
+            "stall_by_step": stall_seconds["median"] / step_seconds["median"],
+            f"share_of_time_every_{EVERY.value}": stall_seconds["median"] / step_seconds["median"] / EVERY.value,
+            "bytes_by_trained_state": max(sizes) / trained_bytes,
+            "gib": max(sizes) / 2**30,
+            "whole_model_gib": sum(leaf.nbytes for leaf in clip.params.values()) / 2**30,
+        },
+    )
+
+
+if __name__ == "__main__":
+    app.run(main)
