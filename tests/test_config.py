@@ -125,6 +125,10 @@ def test_wrong_types_and_values_say_what_was_found(key, value, expected, found):
     assert problem.startswith(f"config.{key}: ") and expected in problem and found in problem
 
 
+def test_a_placeholder_that_nobody_filled_names_its_flag():
+    assert problems(changed("model.init", None)) == ["config.model.init: not given; expected --config.model.init=VALUE"]
+
+
 def test_whole_numbers_pass_for_floats():
     assert parse(changed("optimizer.weight_decay", 0)).optimizer.weight_decay == 0.0
 
