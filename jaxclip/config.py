@@ -316,6 +316,8 @@ def parse(config: ml_collections.ConfigDict | dict, schema: type[_Parsed] = Conf
                 problems.append(f"{where}: unknown key; {_near(key, _fields_at(schema, tuple(path)))}")
             elif problem["type"] == "missing":
                 problems.append(f"{where}: missing")
+            elif problem["type"] == "string_type" and problem["input"] is None:  # a placeholder of the config file
+                problems.append(f"{where}: not given; expected --{where}=VALUE")
             else:
                 message = problem["msg"].removeprefix("Value error, ")
                 found = "" if problem["type"] == "value_error" else f" (found {problem['input']!r})"

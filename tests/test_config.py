@@ -135,6 +135,10 @@ def test_rematerialisation_by_policy_or_as_it_was_before_there_were_some(given, 
     assert parse(changed("model.remat", given)).model.remat == meant
 
 
+def test_a_placeholder_that_nobody_filled_names_its_flag():
+    assert problems(changed("model.init", None)) == ["config.model.init: not given; expected --config.model.init=VALUE"]
+
+
 def test_whole_numbers_pass_for_floats():
     assert parse(changed("optimizer.weight_decay", 0)).optimizer.weight_decay == 0.0
 

@@ -118,7 +118,8 @@ def _read_table(path: Path, columns: Mapping[str, str]) -> Iterator[tuple[str, C
     try:
         header = read_columns(path)
         if columns.get("caption", "caption") not in header:
-            raise GenerateError(f"{path}: no column 'caption'; found {header}{near('caption', header)}")
+            hint = near("caption", header) or "; --columns=caption=NAME takes another"
+            raise GenerateError(f"{path}: no column 'caption'; found {header}{hint}")
         found = resolve_columns(path, header, columns)
         wanted = {role: column for role, column in found.items() if role in ("id", "image", "caption")}
         for row in read_rows(path, wanted):
