@@ -202,6 +202,12 @@ def test_photographs_with_captions_in_coco_format_and_sugarcrepe_pp(tmp_path):
     [
         (["--config=configs/evaluate.py:scenes", "--checkpoint=nowhere"], "'nowhere': no such file or directory"),
         (["--config=configs/evaluate.py:scene", "--checkpoint=scenes-base"], "unknown variant 'scene'"),
+        (
+            ["--config=configs/evaluate.py:scenes", "--checkpoint="],
+            "expected checkpoints with commas",
+        ),
+        (["--checkpoint=scenes-base"], "give the benchmarks by --config=configs/evaluate.py"),
+        (["--checkpoint=scenes-base", "--query= ", "--images=."], "--query: found an empty text"),
         (["--checkpoint=scenes-base", "--query=a"], "--query and --images go together"),
         (["--checkpoint=scenes-base", "--query=a", "--images=/nowhere"], "--images=/nowhere: found no image"),
         (["--config=configs/evaluate.py:scenes", "--checkpoint=scenes-base", f"--cache={__file__}"], "is a file"),
