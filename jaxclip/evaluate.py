@@ -54,9 +54,11 @@ def checkpoint_names(sources: Sequence[str]) -> dict[str, str]:
     """Name -> source: the last part of each path, or all of it where two end alike.
 
     Raises:
-      ConfigError: the same checkpoint twice.
+      ConfigError: none, or the same checkpoint twice.
       FileNotFoundError: a checkpoint that is not there.
     """
+    if not sources or not all(sources):
+        raise ConfigError(f"--checkpoint: expected checkpoints with commas between, found {','.join(sources)!r}")
     for source in sources:
         if sources.count(source) > 1:
             raise ConfigError(f"--checkpoint: {source!r} is given twice")
@@ -133,6 +135,10 @@ def run_query(
 def main(arguments: Sequence[str]) -> None:
     """Reads the flags and runs."""
     values = flags.FLAGS
+    if values.query is None and values.config is None:
+        raise app.UsageError("give the benchmarks by --config=configs/evaluate.py, or --query and --images")
+    if values.query is not None and not values.query.strip():
+        raise app.UsageError("--query: found an empty text")
     console.check_arguments(arguments, ConfigDict() if values.query is not None else values.config)
     if (values.query is None) != (values.images is None):
         raise app.UsageError("--query and --images go together")

@@ -186,22 +186,26 @@ def scorecard_markdown(document: Mapping, baseline: str = "base") -> str:
 
 
 def print_scorecard(document: Mapping, baseline: str = "base", console: rich.console.Console | None = None) -> None:
-    """Prints the scorecard to the terminal, an overview last; arguments and errors as for `scorecard_tables`."""
+    """Prints the scorecard to the terminal, an overview last; arguments and errors as for `scorecard_tables`.
+
+    Several checkpoints are shown without their differences to the baseline, for which a terminal has no room.
+    """
     console = console or rich.console.Console()
     tables = scorecard_tables(document, baseline)
     for table in filter(None, [*tables, overview(tables)]):
         title = rich.text.Text(table.split, style="bold")
         grid = rich.table.Table(title=title, title_justify="left", box=rich.box.SIMPLE_HEAD, pad_edge=False)
-        grid.add_column("metric")
+        grid.add_column("metric", min_width=16, overflow="fold")
         grid.add_column("n", justify="right", no_wrap=True)
         for name in table.checkpoints:
-            grid.add_column(rich.text.Text(name), justify="right", no_wrap=True)
-        for column in table.compared:
-            header = f"{table.checkpoints[column]} − {baseline}" if len(table.compared) > 1 else "change"
-            grid.add_column(rich.text.Text(header), justify="right", no_wrap=True)
+            grid.add_column(rich.text.Text(name), justify="right")
+        change = len(table.compared) == 1
+        if change:
+            grid.add_column("change", justify="right", no_wrap=True)
         for row in table.rows:
             scores = [_shown(row, column) for column in range(len(row.cells))]
-            grid.add_row(rich.text.Text(row.metric.label), f"{row.n:,}", *scores, *_differences(table, row))
+            differences = _differences(table, row) if change else []
+            grid.add_row(rich.text.Text(row.metric.label), f"{row.n:,}", *scores, *differences)
         console.print(grid)
     console.print(legend(document), style="dim")
 

@@ -104,6 +104,14 @@ def test_terminal_table_holds_every_score(document):
         assert expected in text
 
 
+def test_three_checkpoints_fit_a_terminal_of_80_columns(document):
+    document["checkpoints"]["a third one"] = document["checkpoints"]["final"]
+    console = rich.console.Console(file=io.StringIO(), width=80)
+    print_scorecard(document, console=console)
+    text = console.file.getvalue()
+    assert "…" not in text and text.count("76.1–80.1") == 4  # two checkpoints, in their table and in the overview
+
+
 def test_an_empty_document_has_no_tables():
     assert scorecard_tables({"checkpoints": {}}) == []
 
