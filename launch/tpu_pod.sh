@@ -9,7 +9,7 @@
 #   create               asks for the slice (a queued resource)
 #   wait                 returns when it is ACTIVE
 #   install              copies the tracked files of this repository to all workers and makes .venv there
-#   run FLAGS            python -m jaxclip.main FLAGS on all workers; also in $TPU_LOG, each on its worker
+#   run FLAGS            python -m jaxclip.main FLAGS on all workers; the output also goes to jaxclip.log on each
 #   logs                 follows the log of worker 0, or of TPU_WORKER=3
 #   stop                 SIGTERM to the run: every worker saves and ends with 143
 #   status               the state of the slice

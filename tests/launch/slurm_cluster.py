@@ -2,13 +2,14 @@
 
     python tests/launch/slurm_cluster.py
 
-starts one, says how to use it from another terminal, and stops it with Ctrl-C. It needs root and
+starts one, says how to use it from another terminal, and stops it upon Ctrl-C. It needs root and
 `apt-get install slurmctld slurmd slurm-client munge`.
 """
 
 import contextlib
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -117,7 +118,12 @@ def cluster() -> Iterator[dict[str, str]]:
                 while daemon[0] == "munged" and not files["socket"].exists() and started[0].poll() is None:
                     time.sleep(0.05)
         wait_until_idle(environment)
-        yield environment
+        try:
+            yield environment
+        finally:
+            # Jobs outlive the daemons.
+            subprocess.run(["scancel", "--user=root"], env=environment)
+            wait_until_idle(environment)
     finally:
         for daemon in reversed(started):
             daemon.terminate()
@@ -132,6 +138,8 @@ def cluster() -> Iterator[dict[str, str]]:
 if __name__ == "__main__":
     if reason := why_not():
         raise SystemExit(reason)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.default_int_handler)
     with cluster() as variables, contextlib.suppress(KeyboardInterrupt):
         print(f"export SLURM_CONF={variables['SLURM_CONF']}\nsbatch --ntasks=2 launch/slurm.sh --config=...")
         print("Ctrl-C stops the cluster.")

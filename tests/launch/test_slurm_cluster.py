@@ -13,6 +13,7 @@ import pytest
 import slurm_cluster
 from launching import LAUNCH, QUICK, REPOSITORY, SMOKE
 
+ENDED = ("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL", "OUT_OF_MEMORY", "PREEMPTED")
 pytestmark = pytest.mark.skipif(slurm_cluster.why_not() is not None, reason=f"no Slurm: {slurm_cluster.why_not()}")
 
 # In place of Python: says which task it is, and saves upon SIGTERM, or ends as ENDS_WITH says.
@@ -53,11 +54,11 @@ class Slurm:
     def wait_for_line(self, job: str, line: str, times: int = 1) -> None:
         while self.log(job).count(line) < times:
             state = self.state(job)["JobState"]
-            assert state in ("PENDING", "CONFIGURING", "RUNNING", "COMPLETING"), f"{state}: {self.log(job)}"
+            assert state not in ENDED, f"{state}: {self.log(job)}"
             time.sleep(0.1)
 
     def wait_for_end(self, job: str) -> dict[str, str]:
-        while (state := self.state(job))["JobState"] in ("PENDING", "CONFIGURING", "RUNNING", "COMPLETING"):
+        while (state := self.state(job))["JobState"] not in ENDED:
             time.sleep(0.2)
         return state
 
@@ -111,7 +112,7 @@ def test_real_run_is_preempted_and_goes_on(slurm, tmp_path):
     )
     metrics = workdir / "metrics.jsonl"
     while not metrics.exists() or '"step": 2,' not in metrics.read_text():
-        assert slurm.state(job)["JobState"] in ("PENDING", "CONFIGURING", "RUNNING"), slurm.log(job)
+        assert slurm.state(job)["JobState"] not in ENDED, slurm.log(job)
         time.sleep(0.1)
     slurm.call("scancel", "--signal=TERM", job)
     state = slurm.wait_for_end(job)
