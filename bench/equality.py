@@ -184,9 +184,10 @@ def section(results: Results) -> str:
     lines = [
         "## Same numbers everywhere",
         "",
-        f"{STEPS} float32 steps of SemCLIP on scenes by a tiny CLIP, both towers trained, batch {BATCH_SIZE} (`python -m "
-        "bench.equality`). Each row is compared with one device's plain run: the largest difference of the loss of any step, and of any "
-        "trained parameter at the end; relative to the loss of that step, and to the largest value of that parameter. "
+        f"{STEPS} float32 steps of SemCLIP on scenes by a tiny CLIP, both towers trained, batch {BATCH_SIZE} "
+        "(`python -m bench.equality`). Each row is compared with one device's plain run: the largest difference of the "
+        "loss of any step, and of any trained parameter at the end; relative to the loss of that step, and to the "
+        "largest value of that parameter. "
         f"Over the run the loss goes from {losses[0]:.3f} to {losses[-1]:.3f}, and parameters move by up to "
         f"{moved:.3f}. Sums over shards are made in another order, so what is left is float32 rounding. Tolerance: "
         f"{LOSS_TOLERANCE:g} of the loss, {PARAMETER_TOLERANCE:g} of a parameter's largest value. Devices are virtual "
