@@ -106,7 +106,7 @@ WRONG = [
     ("model.remat", "some", "'none', 'dots' or 'full'", "found 'some'"),
     ("microbatch", 0, "greater than 0", "found 0"),
     ("loss_chunk", 2.5, "valid integer", "found 2.5"),
-    ("mesh", {"parameters": "split"}, "'replicated' or 'sharded'", "found 'split'"),
+    ("mesh.parameters", "split", "'replicated' or 'sharded'", "found 'split'"),
     ("optimizer.learning_rate", 0.0, "greater than 0", "found 0.0"),
     ("optimizer.learning_rate", float("nan"), "greater than 0", "found nan"),
     ("optimizer.name", "sgd", "'adamw' or 'muon'", "found 'sgd'"),
