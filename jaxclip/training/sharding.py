@@ -62,7 +62,8 @@ def parameter_sharding(mesh: Mesh, path: str, shape: tuple[int, ...], *, over_da
     if any(name is not None and size % mesh.shape[name] for size, name in zip(shape, spec, strict=False)):
         spec = PartitionSpec()
     if over_data and math.prod(shape) >= LARGE_LEAF:
-        names = [*spec, *[None] * (len(shape) - len(spec))]
+        taken = [name if name and mesh.shape[name] > 1 else None for name in spec]
+        names = [*taken, *[None] * (len(shape) - len(spec))]
         free = [axis for axis, name in enumerate(names) if name is None and shape[axis] % mesh.shape["data"] == 0]
         if free:
             names[max(free, key=lambda axis: shape[axis])] = "data"

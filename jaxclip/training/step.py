@@ -24,7 +24,7 @@ from jax.sharding import Mesh, PartitionSpec
 
 from jaxclip.model import CLIP
 from jaxclip.objectives import Objective
-from jaxclip.training.sharding import data_axis
+from jaxclip.training.sharding import data_axis, parameter_sharding
 from jaxclip.training.trainable import FlatParams, merge
 
 MAX_LOGIT_SCALE = math.log(100)
@@ -117,8 +117,11 @@ def embed_batch(
 
     def on_this_shard(path, leaf):
         if axes[path] is None:
-            return jax.lax.pcast(leaf, "data", to="varying")
-        return jax.lax.all_gather(leaf, "data", axis=axes[path], tiled=True)
+            leaf = jax.lax.pcast(leaf, "data", to="varying")
+        else:
+            leaf = jax.lax.all_gather(leaf, "data", axis=axes[path], tiled=True)
+        # The compiler, which splits along `model`, would otherwise forget how.
+        return jax.lax.with_sharding_constraint(leaf, parameter_sharding(mesh, path, leaf.shape).spec)
 
     def embed_shard(params, batch):
         nested = merge({path: on_this_shard(path, leaf) for path, leaf in params.items()})

@@ -84,7 +84,7 @@ def test_sharded_parameters_are_split_over_both_axes_with_their_moments(layouts)
             c_fc: [[None, "data"], [32, 16]],
             "text/transformer/resblocks_1/mlp/c_proj/kernel": [["data", None], [16, 32]],
             embedding: [[None, "data"], [514, 4]],  # 514 is not a multiple of 8
-            in_proj: [[], [32, 96]],
+            in_proj: [[None, "model"], [32, 96]],
             projection: [[], [32, 16]],
         },
         "4x2 sharded": {
