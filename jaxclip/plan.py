@@ -46,7 +46,7 @@ TOKENS = flags.DEFINE_float(
     "tokens_per_caption",
     14.0,
     "Mean tokens of a caption, start- and end-of-text included; lengths are taken to be spread evenly from half of it "
-    "to one and a half. The default is about that of COCO's captions.",
+    "to one and a half. COCO's captions have some 14 (those of SugarCrepe++ 14.7 with their negations).",
 )
 OUTPUT = flags.DEFINE_string("output", None, "Also write the plan to this file, as JSON.")
 SEARCH = flags.DEFINE_bool(

@@ -41,7 +41,7 @@ def collective_traffic(module: Module, devices: int) -> dict[str, Traffic]:
     totals = {kind: Traffic() for kind in KINDS}
     for step in executed(module):
         kind = step.instruction.opcode.removesuffix("-start")
-        if kind not in KINDS:
+        if kind not in KINDS or _is_continued(step):
             continue
         payload, group = _payload(step), _group_size(step.instruction, devices)
         if kind == "all-reduce" and step.computation_name.startswith(_FUSED_REDUCE_SCATTER):
@@ -51,6 +51,16 @@ def collective_traffic(module: Module, devices: int) -> dict[str, Traffic]:
             sent = before.sent + step.count * payload * _share_sent(kind, group)
             totals[kind] = Traffic(before.count + step.count, before.payload + step.count * payload, sent)
     return totals
+
+
+def _is_continued(step: Executed) -> bool:
+    """Whether this is a later stretch of a collective that was begun, and counted, before.
+
+    The TPU compiler runs one beside other work by fusing a stretch of it into each of several operations; all show the
+    whole collective, and the first one also a call that starts it.
+    """
+    is_stretch = 'chain_id="' in step.instruction.attributes
+    return is_stretch and not any("AsyncCollectiveStart" in other.attributes for other in step.computation.values())
 
 
 def _share_sent(kind: str, group: int) -> float:

@@ -77,6 +77,37 @@ ENTRY %main (x: f32[256]) -> f32[64] {
     assert found["all-reduce"] == Traffic()
 
 
+def test_a_collective_in_stretches_counts_where_it_starts():
+    gather = 'all-gather(%p), dimensions={0}, replica_groups=[2,4]<=[8], frontend_attributes={chain_id="0"}'
+    text = f"""HloModule m
+
+%first (p: f32[256]) -> f32[1024] {{
+  %p = f32[256]{{0}} parameter(0)
+  %begun = f32[1024]{{0}} {gather}
+  ROOT %start = f32[1024]{{0}} custom-call(%begun), custom_call_target="AsyncCollectiveStart"
+}}
+
+%second (p: f32[256]) -> f32[1024] {{
+  %p = f32[256]{{0}} parameter(0)
+  ROOT %goes_on = f32[1024]{{0}} {gather}
+}}
+
+%third (p: f32[256]) -> f32[1024] {{
+  %p = f32[256]{{0}} parameter(0)
+  %rest = f32[1024]{{0}} {gather}
+  ROOT %end = f32[1024]{{0}} custom-call(%rest), custom_call_target="AsyncCollectiveDone"
+}}
+
+ENTRY %main (x: f32[256]) -> f32[1024] {{
+  %x = f32[256]{{0}} parameter(0)
+  %a = f32[1024]{{0}} fusion(%x), kind=kCustom, calls=%first
+  %b = f32[1024]{{0}} fusion(%x), kind=kCustom, calls=%second
+  ROOT %c = f32[1024]{{0}} fusion(%x), kind=kCustom, calls=%third
+}}
+"""
+    assert collective_traffic(parse(text), 8)["all-gather"] == Traffic(1, 4 * KB, 3 * KB)
+
+
 def test_collectives_in_a_loop_and_in_an_asynchronous_computation():
     text = """HloModule m
 
