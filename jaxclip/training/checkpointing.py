@@ -210,7 +210,7 @@ def put_damaged_aside(directory: Path) -> None:
 
 
 def load_trained(checkpoints: Path) -> FlatParams:
-    """Trained parameters of the newest whole checkpoint in WORKDIR/checkpoints, path → NumPy array; {} before the first.
+    """Trained parameters of the newest whole checkpoint in WORKDIR/checkpoints, path → array; {} before the first.
 
     A damaged checkpoint is passed over with a warning.
 
