@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import jax
@@ -15,9 +15,10 @@ from jaxclip.data.feature_cache import ImageFeatures
 from jaxclip.data.pipeline import AugmentedEpochs, BatchStream, batch_order, make_batches
 from jaxclip.data.preprocessing import SEMCLIP_RELEASED
 from jaxclip.datasets import Split, open_split
-from jaxclip.model import CLIP
+from jaxclip.model import CLIP, ModelConfig
 from jaxclip.model.clip import INITIAL_LOGIT_SCALE
 from jaxclip.pretrained import SHIPPED, Clip, load, random_model
+from jaxclip.training.program import features_are_constant, image_tower_frozen
 from jaxclip.training.sharding import local_data_shards, make_mesh
 from jaxclip.training.step import Term, objective_params
 from jaxclip.training.trainable import FlatParams, partition, text_layer_splits
@@ -55,12 +56,12 @@ class Run:
     @property
     def image_tower_frozen(self) -> bool:
         """Whether image features are constants of the run, to be computed once."""
-        return not any(path.startswith("visual/") for path in self.trained)
+        return image_tower_frozen(self.trained)
 
     @property
     def features_are_constant(self) -> bool:
-        """Whether no step needs the image tower: it is frozen and no stream augments its images."""
-        return self.image_tower_frozen and not any(stream.augmentation for stream in self.config.streams.values())
+        """Whether no step needs the image tower."""
+        return features_are_constant(self.config, self.trained)
 
     @property
     def samples_per_step(self) -> int:
@@ -141,29 +142,60 @@ def build_terms(config: Config) -> tuple[Term, ...]:
 Roles = dict[str, tuple[str, ...]]
 
 
-def stream_roles(terms: tuple[Term, ...], config: Config, splits: Mapping[str, Split]) -> tuple[Roles, Roles]:
+def stream_roles(terms: tuple[Term, ...], streams: Iterable[str]) -> tuple[Roles, Roles]:
     """(stream → the text roles that its objectives need, stream → the image roles).
 
     Raises:
-      ConfigError: the stream's data does not have a role (text or image), or a stream has no objective.
+      ConfigError: a stream has no objective.
     """
     roles, images = {}, {}
-    for stream in config.streams:
+    for stream in streams:
         users = [term.objective for term in terms if term.stream == stream]
         if not users:
             raise ConfigError(f"config.streams.{stream}: no objective uses it")
+        roles[stream] = tuple(dict.fromkeys(role for objective in users for role in objective.roles))
+        images[stream] = tuple(dict.fromkeys(role for objective in users for role in objective.images))
+    return roles, images
+
+
+def check_roles(config: Config, roles: Roles, images: Roles, splits: Mapping[str, Split]) -> None:
+    """Raises ConfigError where the data of a stream does not have a role (text or image) that it needs."""
+    for stream in config.streams:
         split = splits[stream_split(config, stream)]
-        needed = [role for objective in users for role in (*objective.images, *objective.roles)]
         available = (*split.roles, *split.images)
-        missing = [role for role in dict.fromkeys(needed) if role not in available]
+        missing = [role for role in (*images[stream], *roles[stream]) if role not in available]
         if missing:
             raise ConfigError(
                 f"config.streams.{stream}: the objectives need the role(s) {', '.join(missing)}; "
                 f"{split.name} has {', '.join(available)}"
             )
-        roles[stream] = tuple(dict.fromkeys(role for objective in users for role in objective.roles))
-        images[stream] = tuple(dict.fromkeys(role for objective in users for role in objective.images))
-    return roles, images
+
+
+def check_batches(config: Config, mesh: Mesh) -> None:
+    """Raises ConfigError where a batch cannot be divided by the data shards of the mesh."""
+    for name, stream in config.streams.items():
+        if stream.batch_size % mesh.shape["data"]:
+            raise ConfigError(
+                f"config.streams.{name}.batch_size: {stream.batch_size} cannot be divided by the "
+                f"{mesh.shape['data']} data shards of the mesh"
+            )
+
+
+def divide_model(
+    config: Config, terms: tuple[Term, ...], architecture: ModelConfig, params: FlatParams
+) -> tuple[CLIP, FlatParams, FlatParams]:
+    """(the module, the trained parameters with the objectives' own, the frozen ones).
+
+    The module's scans are split where trained and frozen text layers meet. Only paths of `params` are looked at.
+
+    Raises:
+      TrainableError: `config.trainable` does not fit the parameters.
+    """
+    trained, frozen = partition(params, config.trainable)
+    own = {path: np.asarray(leaf) for path, leaf in objective_params(terms, architecture.embed_dim).items()}
+    layers = text_layer_splits(trained, architecture.text.layers)
+    model = CLIP(architecture, dtype=np.dtype(config.model.dtype), remat=config.model.remat, text_splits=layers)
+    return model, {**trained, **own}, frozen
 
 
 def run_length(config: Config, splits: Mapping[str, Split]) -> int:
@@ -198,15 +230,11 @@ def prepare(config: Config, data_dir: Path) -> Run:
       ModelDirectoryError, CheckpointError, WeightsError, FileNotFoundError: the model cannot be read.
     """
     mesh = make_mesh(config.mesh)
-    for name, stream in config.streams.items():
-        if stream.batch_size % mesh.shape["data"]:
-            raise ConfigError(
-                f"config.streams.{name}.batch_size: {stream.batch_size} cannot be divided by the "
-                f"{mesh.shape['data']} data shards of the mesh"
-            )
+    check_batches(config, mesh)
     terms = build_terms(config)
     splits = open_splits(config, data_dir)
-    roles, images = stream_roles(terms, config, splits)
+    roles, images = stream_roles(terms, config.streams)
+    check_roles(config, roles, images, splits)
     start = starting_model(config, splits)
     if config.model.preprocessing == "semclip_released":
         released = dataclasses.replace(SEMCLIP_RELEASED, size=start.preprocessing.size)
@@ -214,16 +242,13 @@ def prepare(config: Config, data_dir: Path) -> Run:
     params = dict(start.params)
     if config.model.reset_logit_scale:
         params["logit_scale"] = np.float32(INITIAL_LOGIT_SCALE)
-    trained, frozen = partition(params, config.trainable)
-    own = {path: np.asarray(leaf) for path, leaf in objective_params(terms, start.config.embed_dim).items()}
-    layers = text_layer_splits(trained, start.config.text.layers)
-    model = CLIP(start.config, dtype=np.dtype(config.model.dtype), remat=config.model.remat, text_splits=layers)
+    model, trained, frozen = divide_model(config, terms, start.config, params)
     return Run(
         config=config,
         mesh=mesh,
         start=start,
         model=model,
-        trained={**trained, **own},
+        trained=trained,
         frozen=frozen,
         terms=terms,
         roles=roles,
@@ -276,4 +301,3 @@ def make_streams(run: Run, features: Mapping[str, Mapping[str, ImageFeatures]]) 
             workers=run.config.pipeline.workers,
         )
     return streams
-

@@ -13,10 +13,10 @@ from jaxclip.pretrained import save_directory
 from jaxclip.run_report import ScoredSplits
 from jaxclip.training.checkpointing import Checkpoints
 from jaxclip.training.loop import train
-from jaxclip.training.optimizer import build_optimizer, learning_rate_schedule
 from jaxclip.training.preemption import Preemption
+from jaxclip.training.program import build_step, frozen_on_devices
 from jaxclip.training.sharding import shard_params
-from jaxclip.training.step import init_state, make_step
+from jaxclip.training.step import init_state
 from jaxclip.training.trainable import FlatParams
 
 
@@ -43,21 +43,7 @@ def score_splits(run: Run, evaluator: Evaluator, trained: FlatParams, label: str
 def train_run(run: Run, evaluator: Evaluator, features: dict, workdir: Path, preemption: Preemption) -> FlatParams:
     """Trains to the end, or goes on with what the work directory holds; the trained parameters."""
     config = run.config
-    accumulate = config.optimizer.accumulate
-    schedule = learning_rate_schedule(
-        config.optimizer.learning_rate, config.schedule.warmup_steps, run.steps // accumulate
-    )
-    optimizer = build_optimizer(config.optimizer, schedule)
-    step = make_step(
-        run.model,
-        run.terms,
-        run.roles,
-        optimizer,
-        lambda number: schedule(number // accumulate),
-        clamp_logit_scale=config.model.clamp_logit_scale,
-    )
-    # Cached features stand in for the image tower: its weights need not be on the devices.
-    used = {p: leaf for p, leaf in run.frozen.items() if not (run.features_are_constant and p.startswith("visual/"))}
+    step, optimizer = build_step(config, run.model, run.terms, run.roles, run.steps)
 
     def validate(trained):
         params = replicate(run.mesh, run.frozen, trained)
@@ -72,7 +58,7 @@ def train_run(run: Run, evaluator: Evaluator, features: dict, workdir: Path, pre
     state = train(
         step_function=step,
         state=init_state(shard_params(run.mesh, run.trained), optimizer),
-        frozen=shard_params(run.mesh, used),
+        frozen=shard_params(run.mesh, frozen_on_devices(config, run.trained, run.frozen)),
         streams=make_streams(run, features),
         steps=run.steps,
         samples_per_step=run.samples_per_step,

@@ -16,7 +16,8 @@ from jaxclip.data.pipeline import BatchStream
 from jaxclip.training.checkpointing import Checkpoints
 from jaxclip.training.metrics_log import MetricsLog
 from jaxclip.training.preemption import Preempted, Preemption
-from jaxclip.training.sharding import replicated, shard_batch, state_sharding
+from jaxclip.training.program import jit_step
+from jaxclip.training.sharding import shard_batch, state_sharding
 from jaxclip.training.step import TrainState
 from jaxclip.training.trainable import FlatParams
 
@@ -114,7 +115,7 @@ def train(
     is_main = jax.process_index() == 0
     layout = state_sharding(mesh, state)
     state = jax.device_put(state, layout)
-    step = jax.jit(step_function, donate_argnums=0, out_shardings=(layout, replicated(mesh)))
+    step = jit_step(step_function, mesh, layout)
     iterators = {name: iter(stream) for name, stream in streams.items()}
     start = checkpoints.latest_step() or 0
     if start:

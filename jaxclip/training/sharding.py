@@ -6,7 +6,7 @@ all-reduce a pair. What no rule names, or does not divide, is the same everywher
 """
 
 import fnmatch
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import jax
 import numpy as np
@@ -24,17 +24,18 @@ PARAMETER_RULES: tuple[tuple[str, PartitionSpec], ...] = (
 )
 
 
-def make_mesh(settings: MeshSettings) -> Mesh:
-    """The mesh over all devices of all processes.
+def make_mesh(settings: MeshSettings, devices: Sequence[jax.Device] | None = None) -> Mesh:
+    """The mesh over `devices`, by default all of all processes.
 
     Raises:
       ValueError: the axes do not multiply to the device count.
     """
-    devices = jax.device_count()
-    data = devices // settings.model if settings.data == -1 else settings.data
-    if data * settings.model != devices:
-        raise ValueError(f"mesh: data {settings.data} × model {settings.model} does not make {devices} devices")
-    return jax.make_mesh((data, settings.model), ("data", "model"), axis_types=(AxisType.Auto, AxisType.Auto))
+    devices = jax.devices() if devices is None else devices
+    data = len(devices) // settings.model if settings.data == -1 else settings.data
+    if data * settings.model != len(devices):
+        raise ValueError(f"mesh: data {settings.data} × model {settings.model} does not make {len(devices)} devices")
+    axis_types = (AxisType.Auto, AxisType.Auto)
+    return jax.make_mesh((data, settings.model), ("data", "model"), axis_types=axis_types, devices=devices)
 
 
 def replicated(mesh: Mesh) -> NamedSharding:

@@ -1,0 +1,111 @@
+"""Plans a training step for a machine that one does not have: will it fit, and how fast can it be?
+
+    python -m jaxclip.plan --config=configs/semclip.py:triplets --arch=ViT-B-32 --topology=v5e:4x4
+    python -m jaxclip.plan --config=configs/semclip.py --topology=cpu:8 --output=plan.json
+
+Compiles the very step that `jaxclip.main` runs with this config, ahead of time, and shows what the compiled program
+needs: memory of a device by kind, FLOPs beside the analytic minimum, bytes by collective, the roofline step time.
+No parameters are allocated and no data is read: --arch stands in for a checkpoint, --tokens_per_caption for captions.
+
+TPU topologies need the TPU compiler, but no TPU: pip install libtpu. Change the config as in training, for example
+--config.streams.train.batch_size=32768 (global: over all devices).
+"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from absl import app, flags
+from ml_collections import config_flags
+from tqdm import tqdm
+
+from jaxclip import console
+from jaxclip.config import Config, ConfigError, parse
+from jaxclip.console import read_flags, say
+from jaxclip.files import write_atomically
+from jaxclip.model import ModelConfig
+from jaxclip.planning.abstract_step import read_architecture
+from jaxclip.planning.document import batch_per_device, fits, make_plan, with_batch
+from jaxclip.planning.errors import PlanError
+from jaxclip.planning.search import largest_that_fits
+from jaxclip.planning.table import plan_table
+from jaxclip.planning.topology import Topology, open_topology
+from jaxclip.pretrained import MODEL_ERRORS
+from jaxclip.training.trainable import TrainableError
+
+CONFIG = config_flags.DEFINE_config_file(
+    "config", None, "The config file, e.g. configs/semclip.py or configs/semclip.py:VARIANT."
+)
+TOPOLOGY = flags.DEFINE_string(
+    "topology", None, "A TPU slice (v5e:4x4, v5p:2x2x4, v6e:16x16, …), or cpu:N for N devices on this processor."
+)
+ARCH = flags.DEFINE_string(
+    "arch", None, "Plan for this architecture instead of that of config.model.init: ViT-B-32, ViT-L-14, …"
+)
+TOKENS = flags.DEFINE_float(
+    "tokens_per_caption",
+    14.0,
+    "Mean tokens of a caption, start- and end-of-text included; lengths are taken to be spread evenly from half of it to "
+    "one and a half. The default is about that of COCO's captions.",
+)
+OUTPUT = flags.DEFINE_string("output", None, "Also write the plan to this file, as JSON.")
+SEARCH = flags.DEFINE_bool(
+    "search", False, "Also find the largest batch a device that fits (the same for each stream), to a sixteenth."
+)
+
+
+def search_batch(config: Config, architecture: ModelConfig, topology: Topology, tokens: float) -> dict[str, int]:
+    """The largest batch a device that fits, and the smallest that was found not to.
+
+    Raises:
+      PlanError: the machine has no memory limit to search for.
+    """
+    if topology.chip is None:
+        raise PlanError(f"--search needs a TPU topology: nothing limits the memory of {topology.name}")
+    devices = len(topology.devices)
+    with tqdm(desc="searching", unit=" programs", dynamic_ncols=True) as bar:
+
+        def try_batch(per_device: int) -> bool:
+            bar.set_postfix_str(f"{per_device:,} records a device")
+            found = fits(with_batch(config, per_device, devices), architecture, topology, tokens)
+            bar.update()
+            return found
+
+        largest, too_large = largest_that_fits(try_batch, batch_per_device(config, devices))
+    return {"largest": largest, "does_not_fit": too_large}
+
+
+def plan() -> None:
+    """The whole command; see the flags.
+
+    Raises:
+      PlanError, ConfigError, TrainableError: what was asked for cannot be planned.
+      ModelDirectoryError, WeightsError, OSError: the model cannot be read, or the output not be written.
+    """
+    settings = CONFIG.value
+    if ARCH.value:
+        settings.model.init = f"random:{ARCH.value}"
+    topology = open_topology(TOPOLOGY.value)
+    config = parse(settings)
+    architecture = read_architecture(config.model.init)
+    say(f"Compiling for {topology.name} ...")
+    document = make_plan(config, architecture, topology, TOKENS.value)
+    if SEARCH.value:
+        document["search"] = search_batch(config, architecture, topology, TOKENS.value)
+    say(plan_table(document))
+    if OUTPUT.value:
+        write_atomically(Path(OUTPUT.value), (json.dumps(document, indent=2) + "\n").encode())
+        say(f"\nWritten to {OUTPUT.value}")
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Reads the flags and plans."""
+    console.check_arguments(arguments, CONFIG.value)
+    console.quiet_libraries()
+    with console.user_errors(PlanError, ConfigError, TrainableError, *MODEL_ERRORS):
+        plan()
+
+
+if __name__ == "__main__":
+    flags.mark_flags_as_required(["config", "topology"])
+    app.run(main, flags_parser=read_flags)

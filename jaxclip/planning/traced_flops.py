@@ -1,0 +1,43 @@
+"""FLOPs of matrix products and convolutions in a traced function, before any compiler has seen it."""
+
+import math
+from collections.abc import Callable
+
+import jax
+from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn
+
+
+def traced_flops(function: Callable, *arguments) -> int:
+    """FLOPs over all devices; bodies of `lax.scan` count as often as they run.
+
+    Args:
+      function: anything that JAX can trace.
+      arguments: arrays, or `jax.ShapeDtypeStruct` in their place.
+    """
+    return _jaxpr_flops(jax.make_jaxpr(function)(*arguments).jaxpr)
+
+
+def _jaxpr_flops(jaxpr: Jaxpr) -> int:
+    return sum(_equation_flops(equation) for equation in jaxpr.eqns)
+
+
+def _equation_flops(equation: JaxprEqn) -> int:
+    name = equation.primitive.name
+    result = equation.outvars[0].aval if equation.outvars else None
+    if name == "dot_general":
+        (contracted, _), _ = equation.params["dimension_numbers"]
+        shape = equation.invars[0].aval.shape
+        return 2 * math.prod(result.shape) * math.prod(shape[dimension] for dimension in contracted)
+    if name == "conv_general_dilated":
+        kernel = equation.invars[1].aval.shape
+        outputs = kernel[equation.params["dimension_numbers"].rhs_spec[0]]
+        return 2 * math.prod(result.shape) * math.prod(kernel) // outputs
+    times = equation.params["length"] if name == "scan" else 1
+    if name == "shard_map":
+        times = equation.params["mesh"].size  # its body is one device's share
+    inner = [value for value in jax.tree.leaves(equation.params, is_leaf=_is_jaxpr) if _is_jaxpr(value)]
+    return times * sum(_jaxpr_flops(value.jaxpr if isinstance(value, ClosedJaxpr) else value) for value in inner)
+
+
+def _is_jaxpr(value: object) -> bool:
+    return isinstance(value, Jaxpr | ClosedJaxpr)
