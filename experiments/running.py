@@ -16,6 +16,7 @@ from jaxclip.prepare import Run, images_to_cache, prepare
 from jaxclip.stages import make_evaluator, score_splits, train_run
 from jaxclip.training.preemption import Preemption
 from jaxclip.training.trainable import FlatParams
+from jaxclip.training.watch import Watch
 
 SPLITS = (
     "scenes/validation",
@@ -71,13 +72,14 @@ def measure(run: Run, evaluator: Evaluator, trained: FlatParams, label: str) -> 
 def run_trial(config: Config, cache: Path, data_dir: Path, preemption: Preemption, *, base_file: Path) -> dict:
     """Trains and measures; the starting model too, where `base_file` is not there yet."""
     run = prepare(config, data_dir)
-    evaluator = make_evaluator(run, preemption)
+    watch = Watch(preemption, config.failure)
+    evaluator = make_evaluator(run, watch)
     features = evaluator.cache_features(images_to_cache(run), run.start.params, cache)
     if not base_file.exists():
         write_json(base_file, measure(run, evaluator, run.trained, "base"))
     started = time.perf_counter()
     with tempfile.TemporaryDirectory(dir=base_file.parent) as scratch:
-        trained = train_run(run, evaluator, features, Path(scratch), preemption)
+        trained = train_run(run, evaluator, features, Path(scratch), watch)
     seconds = time.perf_counter() - started
     return {**measure(run, evaluator, trained, "final"), "seconds": seconds, "config": config.model_dump(mode="json")}
 

@@ -61,9 +61,14 @@ def agree(batch: dict, preemption: Preemption) -> tuple[dict, bool]:
     return padded, bool(stop)
 
 
+def any_process(condition: bool) -> bool:
+    """Whether it holds in any process."""
+    if jax.process_count() == 1:
+        return condition
+    return bool(np.asarray(multihost_utils.process_allgather(np.array(condition))).any())
+
+
 def check_together(preemption: Preemption) -> None:
     """Raises `Preempted` in every process if SIGTERM has come to any."""
-    if jax.process_count() == 1:
-        preemption.check()
-    elif np.asarray(multihost_utils.process_allgather(np.array(preemption.requested))).any():
+    if any_process(preemption.requested):
         raise Preempted

@@ -27,7 +27,6 @@ from jaxclip.checksums import find_damage, write_checksums
 from jaxclip.training.step import TrainState
 from jaxclip.training.trainable import FlatParams
 
-
 # What Orbax writes when it gives a checkpoint its name: the time and a mark. They hold no values.
 _WRITTEN_LATER = ("_CHECKPOINT_METADATA", "commit_success.txt")
 

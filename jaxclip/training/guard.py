@@ -12,8 +12,8 @@ import jax
 import jax.numpy as jnp
 
 from jaxclip.console import say
-from jaxclip.training.metrics_log import read_metrics
 from jaxclip.files import write_atomically
+from jaxclip.training.metrics_log import read_metrics
 
 CHECKED = ("loss", "gradient_norm", "update_norm")  # a finite loss can have a gradient that is not
 _SHOWN_IDS = 8

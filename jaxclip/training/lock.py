@@ -19,8 +19,8 @@ class WorkdirError(RuntimeError):
 def locked(workdir: Path) -> Iterator[None]:
     """Holds WORKDIR/lock; the directory is made where it is not there. Only the first process of a run does so.
 
-    The lock is the kernel's, by `fcntl`: it goes with the process, however that ends, and child processes do not inherit
-    it. On NFS it holds among hosts where the server supports locks; where it does not, nothing is locked.
+    The lock is the kernel's, by `fcntl`: it goes with the process, however that ends, and child processes do not
+    inherit it. On NFS it holds among hosts where the server supports locks; where it does not, nothing is locked.
 
     Raises:
       WorkdirError: another process holds it; the message says which, on which host.

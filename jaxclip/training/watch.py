@@ -25,7 +25,9 @@ from jaxclip.training.preemption import EXIT_CODE, Preempted, Preemption
 LOST = os.EX_TEMPFAIL  # 75, "try again": the same command goes on from the last checkpoint
 GRACE = 60.0  # seconds without any progress after SIGTERM; schedulers send SIGKILL after about as long
 _UNBOUNDED_BY_GRACE = "saving"  # a large checkpoint on slow storage
-_BROKEN_COLLECTIVE = re.compile(r"Gloo|NCCL|UNAVAILABLE|DEADLINE_EXCEEDED|Connection (reset|closed)|heartbeat|CANCELLED")
+_BROKEN_COLLECTIVE = re.compile(
+    r"Gloo|NCCL|UNAVAILABLE|DEADLINE_EXCEEDED|Connection (reset|closed)|heartbeat|CANCELLED"
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,10 +79,14 @@ def judge(situation: Situation, settings: FailureSettings, patience: float) -> E
     for number, seen in situation.seen.items():
         running = number not in notices or notices[number].state == "running"
         if running and now - seen > patience:
-            return Ending(LOST, f"{_name(number, notices)} has said nothing for {now - seen:.0f} s: it hangs or is gone")
+            return Ending(
+                LOST, f"{_name(number, notices)} has said nothing for {now - seen:.0f} s: it hangs or is gone"
+            )
     idle = now - situation.progress
     if min(situation.stopping, idle) > GRACE and situation.phase != _UNBOUNDED_BY_GRACE:
-        return Ending(EXIT_CODE, f"SIGTERM came, but nothing has moved for {idle:.0f} s ({situation.phase})", stacks=True)
+        return Ending(
+            EXIT_CODE, f"SIGTERM came, but nothing has moved for {idle:.0f} s ({situation.phase})", stacks=True
+        )
     if situation.in_training and idle > settings.hang_timeout:
         where = "".join(f"\n  {_name(number, notices)}: step {n.step}, {n.phase}" for number, n in notices.items())
         return Ending(LOST, f"nothing has moved for {idle:.0f} s ({situation.phase}){where}", stacks=True)
@@ -106,7 +112,7 @@ class Watch:
     """Watches over a run between `with` and its end; without `with` it does nothing."""
 
     def __init__(self, preemption: Preemption, settings: FailureSettings):
-        self._preemption, self._settings = preemption, settings
+        self.preemption, self._settings = preemption, settings
         peers = jax.process_count() if jax.process_count() > 1 else 0
         self._interval = min(max(2.0, peers / 100), settings.peer_timeout / 10, settings.hang_timeout / 10)
         self._patience = settings.peer_timeout
@@ -126,7 +132,7 @@ class Watch:
     def check(self) -> None:
         """Between the batches of a long work that all processes share: the run got on; `Preempted` if SIGTERM came."""
         self.beat(self._phase)
-        check_together(self._preemption)
+        check_together(self.preemption)
 
     def __enter__(self) -> "Watch":
         self._start(self._look)
@@ -189,7 +195,7 @@ class Watch:
                 progress=self._progress,
                 in_training=self._steps_made > 1,
                 phase=self._phase,
-                stopping=self._preemption.seconds,
+                stopping=self.preemption.seconds,
                 notices=peers,
                 seen=dict(self._seen),
                 exchange=self._exchange,
