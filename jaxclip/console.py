@@ -54,24 +54,6 @@ def say(line: str = "") -> None:
         tqdm.write(line)
 
 
-def say_error(message: str) -> None:
-    """Prints an error to the error stream, from any process; among several with the process's number."""
-    process = f"process {jax.process_index()}: " if jax.process_count() > 1 else ""
-    tqdm.write(f"\n{process}{message}", file=sys.stderr)
-
-
-def leave(code: int) -> None:
-    """Ends a program that cannot go on.
-
-    Among several processes at once: a regular end would wait for the others, which wait for this one.
-    """
-    if jax.process_count() == 1:
-        sys.exit(code)
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)
-
-
 @contextlib.contextmanager
 def notes() -> Iterator[None]:
     """Shows the warnings of what is done within as lines that begin with `Note:`."""

@@ -13,9 +13,7 @@ Pass the config file an argument after a colon:         --config=configs/semclip
 import hashlib
 import json
 import os
-import sys
 import time
-import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -25,9 +23,10 @@ from ml_collections import config_flags
 
 from jaxclip import console
 from jaxclip.config import Config, ConfigError, parse
-from jaxclip.console import leave, read_flags, say, say_error
+from jaxclip.console import read_flags, say
 from jaxclip.data.preprocessing import ImageError
 from jaxclip.datasets import DatasetError
+from jaxclip.ending import told
 from jaxclip.files import write_atomically
 from jaxclip.prepare import images_to_cache, prepare
 from jaxclip.pretrained import ModelDirectoryError
@@ -38,7 +37,7 @@ from jaxclip.training.agreement import AgreementError, check_equal, digest_of_pa
 from jaxclip.training.checkpointing import CheckpointError
 from jaxclip.training.guard import TrainingError
 from jaxclip.training.lock import WorkdirError, locked
-from jaxclip.training.preemption import EXIT_CODE, Preempted, Preemption
+from jaxclip.training.preemption import Preemption
 from jaxclip.training.profiling import parse_steps
 from jaxclip.training.trainable import TrainableError, trainable_table
 from jaxclip.training.watch import Watch
@@ -144,22 +143,10 @@ def main(arguments: Sequence[str]) -> None:
         jax.distributed.initialize()
     preemption = Preemption().install()
     workdir, data_dir = Path(WORKDIR.value), Path(DATA_DIR.value).expanduser()
-    try:
+    with told(*USER_ERRORS):
         config = parse(CONFIG.value)
         with Watch(preemption, config.failure) as watch, locked(workdir):
             execute(config, workdir, data_dir, watch)
-    except Preempted:
-        say("Stopped by SIGTERM; everything is saved. The same command goes on from here.")
-        sys.exit(EXIT_CODE)
-    except KeyboardInterrupt:
-        say_error("Interrupted. The same command goes on from the last checkpoint.")
-        leave(130)
-    except USER_ERRORS as error:
-        say_error(f"Error: {error}")
-        leave(1)
-    except Exception:
-        traceback.print_exc()
-        leave(1)
 
 
 if __name__ == "__main__":

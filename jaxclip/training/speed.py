@@ -89,8 +89,11 @@ class Speed:
         self._last = seconds
         if self._steps:  # the first one is mostly compilation
             self._recent.append(seconds)
+            self._seconds += seconds
+        else:
+            self._waited_in_all = -self._waited
         self._window.append((seconds, flops))
-        self._steps, self._seconds = self._steps + 1, self._seconds + seconds
+        self._steps += 1
         compiled, self._compiled = self._compilations.seconds - self._compiled, self._compilations.seconds
         if self._goodput is not None and productive:
             self._goodput.productive += max(0.0, seconds - compiled)
