@@ -79,8 +79,9 @@ class BadSteps:
         for name in CHECKED:
             if not math.isfinite(figures[name]):
                 return f"the {name} of step {{step}} is {figures[name]}"
-        norm = figures["gradient_norm"]
-        if self._max_gradient_norm is not None and (figures.get("skipped") or norm > self._max_gradient_norm):
+        norm, limit = figures["gradient_norm"], self._max_gradient_norm
+        # What the step itself has decided counts: it compares in float32.
+        if limit is not None and figures.get("skipped", norm > limit):
             return f"the gradient_norm of step {{step}} is {norm:.6g}, more than {self._max_gradient_norm:g}"
         return None
 

@@ -1,5 +1,7 @@
 """A small training run of one or several processes, for tests that kill, stop and break it.
 
+Each process appends the record numbers of its part of each batch to WORKDIR/records.PROCESS.txt.
+
     python failing_run.py WORKDIR PROCESS PROCESSES PORT [KEY=VALUE …]
 
     steps=12 every=3     how many, and how often they are saved
@@ -10,6 +12,7 @@
 """
 
 import hashlib
+import json
 import sys
 import time
 from pathlib import Path
@@ -41,9 +44,10 @@ class DataError(ValueError):
     """What the stream of `raise_in` raises."""
 
 
-def make_stream(mesh, settings: dict) -> BatchStream:
+def make_stream(mesh, workdir: Path, settings: dict) -> BatchStream:
     """The batches of this process, with the trouble that is asked for at the fourth one."""
     features = tiny_runs.make_features(CONFIG, RECORDS)
+    features[:, 0] = np.arange(RECORDS) / 100  # so that a batch shows which records it has
     order = batch_order(
         RECORDS, BATCH, seed=3, process_index=jax.process_index(), process_count=jax.process_count()
     )
@@ -56,6 +60,7 @@ def make_stream(mesh, settings: dict) -> BatchStream:
         features={"image": lambda numbers: features[numbers]},
     )
     me = str(jax.process_index())
+    seen = workdir / f"records.{me}.txt"
 
     def start(number: int):
         iterator = iter(batches)
@@ -66,6 +71,9 @@ def make_stream(mesh, settings: dict) -> BatchStream:
                 raise DataError("record 7 has no image")
             if step == 4 and settings.get("hang_in") == me:
                 time.sleep(3600)
+            numbers = np.rint(100 * batch["features"]["image"][:, 0]).astype(int).tolist()
+            with seen.open("a") as file:
+                file.write(json.dumps({"step": step, "records": numbers}) + "\n")
             yield batch
 
     return BatchStream(start)
@@ -89,7 +97,7 @@ def main(workdir: Path, settings: dict) -> None:
             step_function=run.step,
             state=run.state.replace(params=shard_params(mesh, run.state.params)),
             frozen=shard_params(mesh, run.frozen),
-            streams={"train": make_stream(mesh, settings)},
+            streams={"train": make_stream(mesh, workdir, settings)},
             steps=steps,
             samples_per_step=BATCH,
             mesh=mesh,
