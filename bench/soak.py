@@ -57,7 +57,7 @@ def start(workdir: Path, output: Path, steps: int) -> list[subprocess.Popen]:
     command = [sys.executable, "-m", "jaxclip.main", "--config=configs/semclip.py:smoke", f"--workdir={workdir}"]
     command += [f"--data_dir={output / 'data'}", f"--config.schedule.steps={steps}", "--config.checkpoint.every=3"]
     command += ["--config.streams.train.batch_size=8", "--config.log_every=1", "--config.evaluation.splits=()"]
-    command += ["--config.evaluation.every=25", "--config.evaluation.batch_size=64", "--config.failure.peer_timeout=30"]
+    command += ["--config.evaluation.every=25", "--config.failure.peer_timeout=30"]
     environment = {
         **os.environ,
         "JAX_PLATFORMS": "cpu",

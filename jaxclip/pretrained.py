@@ -161,7 +161,7 @@ def _read_directory(directory: Path) -> Clip:
     directory = directory.absolute()
     # Directories of earlier versions have no checksums.
     if (directory / CHECKSUMS).exists() and (damage := find_damage(directory)):
-        raise ModelDirectoryError(f"{directory}: is damaged: {damage}")
+        raise ModelDirectoryError(f"{directory}: is damaged: {damage} (changed on purpose? then remove {CHECKSUMS})")
     descriptions = {name: _read_json(directory / name) for name in DESCRIPTION_FILES}
     try:
         config = ModelConfig.from_dict(descriptions["model.json"])

@@ -48,9 +48,7 @@ def make_stream(mesh, workdir: Path, settings: dict) -> BatchStream:
     """The batches of this process, with the trouble that is asked for at the fourth one."""
     features = tiny_runs.make_features(CONFIG, RECORDS)
     features[:, 0] = np.arange(RECORDS) / 100  # so that a batch shows which records it has
-    order = batch_order(
-        RECORDS, BATCH, seed=3, process_index=jax.process_index(), process_count=jax.process_count()
-    )
+    order = batch_order(RECORDS, BATCH, seed=3, process_index=jax.process_index(), process_count=jax.process_count())
     batches = make_batches(
         tiny_runs.make_records(RECORDS, words=(3, 3)),
         order,
