@@ -59,6 +59,9 @@ def fine_tuning(
     config.mesh = ConfigDict({"data": -1, "model": 1, "parameters": "replicated"})
     config.microbatch = placeholder(int)
     config.loss_chunk = placeholder(int)
+    config.failure = ConfigDict(
+        {"skip_bad_steps": 0, "max_gradient_norm": placeholder(float), "peer_timeout": 60.0, "hang_timeout": 1800.0}
+    )
     config.log_every = 10
     return config
 

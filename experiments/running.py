@@ -21,6 +21,7 @@ from jaxclip.stages import make_evaluator, score_splits, train_run
 from jaxclip.training.preemption import Preemption
 from jaxclip.training.sharding import shard_params
 from jaxclip.training.trainable import FlatParams
+from jaxclip.training.watch import Watch
 
 SPLITS = (
     "scenes/validation",
@@ -79,7 +80,7 @@ def interpolated(start: FlatParams, trained: FlatParams, share: float) -> FlatPa
 
 
 def trained_parameters(
-    run: Run, evaluator: Evaluator, features: dict, preemption: Preemption, path: Path
+    run: Run, evaluator: Evaluator, features: dict, watch: Watch, path: Path
 ) -> tuple[FlatParams, float]:
     """What the run's training ends with, and its seconds: from `path` (.npz) if it is there, else trained and kept."""
     seconds = 0.0
@@ -87,7 +88,7 @@ def trained_parameters(
         path.parent.mkdir(parents=True, exist_ok=True)
         started = time.perf_counter()
         with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
-            trained = train_run(run, evaluator, features, Path(scratch), preemption)
+            trained = train_run(run, evaluator, features, Path(scratch), watch)
         seconds = time.perf_counter() - started
         content = io.BytesIO()
         np.savez(content, **trained)
@@ -108,11 +109,12 @@ def run_trial(
 ) -> dict:
     """Trains and measures; the starting model too, where `base_file` is not there yet."""
     run = prepare(config, data_dir)
-    evaluator = make_evaluator(run, preemption)
+    watch = Watch(preemption, config.failure)
+    evaluator = make_evaluator(run, watch)
     features = evaluator.cache_features(images_to_cache(run), run.start.params, cache)
     if not base_file.exists():
         write_json(base_file, measure(run, evaluator, run.trained, "base"))
-    trained, seconds = trained_parameters(run, evaluator, features, preemption, params_file)
+    trained, seconds = trained_parameters(run, evaluator, features, watch, params_file)
     trained = interpolated(run.trained, trained, interpolation)
     return {**measure(run, evaluator, trained, "final"), "seconds": seconds, "config": config.model_dump(mode="json")}
 

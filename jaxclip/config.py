@@ -163,10 +163,25 @@ class PipelineSettings(_Section):
 
 
 class CheckpointSettings(_Section):
-    """Save every `every` steps; keep the last and the best by `best`, a metric of the validation split."""
+    """Save every `every` steps; keep the last two and the best by `best`, a metric of the validation split."""
 
     every: int = Field(default=100, gt=0)
     best: str = "original_over_negation"
+
+
+class FailureSettings(_Section):
+    """What is done where something goes wrong.
+
+    `skip_bad_steps` leaves out up to so many steps whose loss, gradient or update is not finite; 0 stops at the first.
+    `max_gradient_norm` makes a step with a larger gradient a bad one as well; unlike `optimizer.clip_norm` it scales
+    nothing. Of several processes one that says nothing for `peer_timeout` seconds is lost (JAX itself gives up after
+    100), and a run that does not get on for `hang_timeout` seconds after its first step is ended.
+    """
+
+    skip_bad_steps: int = Field(default=0, ge=0)
+    max_gradient_norm: float | None = Field(default=None, gt=0)
+    peer_timeout: float = Field(default=60.0, gt=0)
+    hang_timeout: float = Field(default=1800.0, gt=0)
 
 
 class EvaluationSettings(_Section):
@@ -201,6 +216,7 @@ class Config(_Section):
     pipeline: PipelineSettings = PipelineSettings()
     checkpoint: CheckpointSettings = CheckpointSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
+    failure: FailureSettings = FailureSettings()
     log_every: int = Field(default=10, gt=0)
 
     @pydantic.model_validator(mode="after")

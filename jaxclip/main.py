@@ -14,6 +14,7 @@ Change any setting of the config from the command line: --config.optimizer.learn
 Pass the config file an argument after a colon:         --config=configs/semclip.py:smoke
 """
 
+import hashlib
 import json
 import os
 import sys
@@ -30,6 +31,7 @@ from jaxclip.config import Config, ConfigError, parse
 from jaxclip.console import read_flags, say
 from jaxclip.data.preprocessing import ImageError
 from jaxclip.datasets import DatasetError
+from jaxclip.ending import told
 from jaxclip.files import write_atomically
 from jaxclip.inspect_data import inspect
 from jaxclip.prepare import images_to_cache, prepare
@@ -37,10 +39,14 @@ from jaxclip.pretrained import ModelDirectoryError
 from jaxclip.reporting.scorecard import print_scorecard
 from jaxclip.run_report import write_run_report
 from jaxclip.stages import make_evaluator, score_splits, train_run
+from jaxclip.training.agreement import AgreementError, check_equal, digest_of_params
 from jaxclip.training.checkpointing import CheckpointError
-from jaxclip.training.loop import TrainingError
-from jaxclip.training.preemption import EXIT_CODE, Preempted, Preemption
+from jaxclip.training.guard import TrainingError
+from jaxclip.training.lock import WorkdirError, locked
+from jaxclip.training.preemption import Preemption
+from jaxclip.training.profiling import parse_steps
 from jaxclip.training.trainable import TrainableError, trainable_table
+from jaxclip.training.watch import Watch
 from jaxclip.weights import WeightsError
 
 CONFIG = config_flags.DEFINE_config_file(
@@ -48,6 +54,9 @@ CONFIG = config_flags.DEFINE_config_file(
 )
 WORKDIR = flags.DEFINE_string(
     "workdir", None, "Where everything that the run makes is put; an unfinished run there goes on."
+)
+PROFILE = flags.DEFINE_string(
+    "profile", None, "Trace these steps, FIRST:LAST, to WORKDIR/profile, for TensorBoard's profiler or Perfetto."
 )
 DATA_DIR = flags.DEFINE_string(
     "data_dir",
@@ -66,7 +75,9 @@ USER_ERRORS = (
     CheckpointError,
     TrainingError,
     WeightsError,
-    FileNotFoundError,
+    WorkdirError,
+    AgreementError,
+    OSError,  # a full disk, a directory that cannot be written or is gone
 )
 # What makes a run the run that it is; the rest of a config may change when it is resumed.
 IDENTITY = ("seed", "model", "datasets", "streams", "objectives", "trainable", "optimizer", "schedule")
@@ -93,23 +104,25 @@ def check_workdir(workdir: Path, config: Config) -> None:
         write_atomically(path, (json.dumps(values, indent=2) + "\n").encode())
 
 
-def execute(config: Config, workdir: Path, data_dir: Path, preemption: Preemption) -> dict:
+def execute(config: Config, workdir: Path, data_dir: Path, watch: Watch) -> dict:
     """The whole run: data, model, scores before, training, scores after, report. Returns the scores."""
-    started = time.time()
+    started = time.monotonic()
+    check_equal("the config", hashlib.sha256(config.model_dump_json().encode()).digest())
     check_workdir(workdir, config)
     say(f"{config.title}\n{jax.device_count()} × {jax.devices()[0].device_kind}, {jax.process_count()} process(es)\n")
     run = prepare(config, data_dir)
     say("\n".join(f"{name:<32}{len(split):>9,} records" for name, split in run.splits.items()) + "\n")
     say(trainable_table(run.trained, run.frozen) + "\n")
+    check_equal("the model", digest_of_params({**run.trained, **run.frozen}))
 
-    evaluator = make_evaluator(run, preemption)
+    evaluator = make_evaluator(run, watch)
     features = {}
     if run.image_tower_frozen:
         features = evaluator.cache_features(
             images_to_cache(run), run.start.params, workdir / "cache" / "image_features"
         )
     base = score_splits(run, evaluator, run.trained, "base")
-    trained = train_run(run, evaluator, features, workdir, preemption)
+    trained = train_run(run, evaluator, features, workdir, watch, PROFILE.value)
     final = score_splits(run, evaluator, trained, "final")
 
     summary = {
@@ -118,7 +131,7 @@ def execute(config: Config, workdir: Path, data_dir: Path, preemption: Preemptio
         "trained parameters": sum(leaf.size for leaf in run.trained.values()),
         "all parameters": sum(leaf.size for leaf in {**run.trained, **run.frozen}.values()),
         "devices": f"{jax.device_count()} × {jax.devices()[0].device_kind}",
-        "minutes, from command to report": round((time.time() - started) / 60, 1),
+        "minutes, from command to report": round((time.monotonic() - started) / 60, 1),
     }
     if jax.process_index() != 0:
         return {}
@@ -142,22 +155,18 @@ def main(arguments: Sequence[str]) -> None:
     console.quiet_libraries()
     distributed.initialise()
     preemption = Preemption().install()
-    try:
-        config, workdir, data_dir = parse(CONFIG.value), Path(WORKDIR.value), Path(DATA_DIR.value).expanduser()
+    workdir, data_dir = Path(WORKDIR.value), Path(DATA_DIR.value).expanduser()
+    with told(*USER_ERRORS):
+        config = parse(CONFIG.value)
         if DRY_RUN.value:
             sys.exit(dry_run(config, workdir, data_dir))
-        execute(config, workdir, data_dir, preemption)
-    except Preempted:
-        say("Stopped by SIGTERM; everything is saved. The same command goes on from here.")
-        sys.exit(EXIT_CODE)
-    except KeyboardInterrupt:
-        say("Interrupted. The same command goes on from the last checkpoint.")
-        sys.exit(130)
-    except USER_ERRORS as error:
-        say(f"\nError: {error}")
-        sys.exit(1)
+        with Watch(preemption, config.failure) as watch, locked(workdir):
+            execute(config, workdir, data_dir, watch)
 
 
 if __name__ == "__main__":
+    flags.register_validator(
+        "profile", lambda steps: steps is None or bool(parse_steps(steps)), "expected FIRST:LAST, e.g. 100:110"
+    )
     flags.mark_flags_as_required(["config", "workdir"])
     app.run(main, flags_parser=read_flags)

@@ -286,6 +286,16 @@ def images_to_cache(run: Run) -> Roles:
     return {name: tuple(dict.fromkeys(images)) for name, images in roles.items()}
 
 
+def record_ids(run: Run, step: int) -> dict[str, list[str]]:
+    """Stream → the ids of the records in its global batch of a step; the first step is 1."""
+    ids = {}
+    for number, (name, stream) in enumerate(run.config.streams.items()):
+        split = run.splits[stream_split(run.config, name)]
+        order = batch_order(len(split), stream.batch_size, seed=run.config.seed + number, shuffle=stream.shuffle)
+        ids[name] = [split[int(record)]["id"] for record in order[step - 1]]
+    return ids
+
+
 def make_streams(run: Run, features: Mapping[str, Mapping[str, ImageFeatures]]) -> dict[str, BatchStream]:
     """The batches of each stream; images come as features where `features` (split → image role) has the split."""
     streams = {}

@@ -4,6 +4,7 @@ DIR/model.json           architecture (`ModelConfig`)
 DIR/preprocessing.json   how images become arrays
 DIR/tokenizer.json       how texts become tokens (the `tokenizers` library's format)
 DIR/params/              Orbax arrays, path → leaf
+DIR/checksums.json       of all these files
 """
 
 import contextlib
@@ -24,6 +25,7 @@ from jax.sharding import Mesh
 from orbax.checkpoint import v1 as ocp
 from PIL import Image
 
+from jaxclip.checksums import CHECKSUMS, find_damage, write_checksums
 from jaxclip.config import MeshSettings
 from jaxclip.data.preprocessing import CLIP as CLIP_PREPROCESSING
 from jaxclip.data.preprocessing import Preprocessing, preprocess
@@ -164,6 +166,9 @@ def _read_directory(directory: Path) -> Clip:
       ModelDirectoryError: a file is missing or damaged, or the arrays are not those of the architecture.
     """
     directory = directory.absolute()
+    # Directories of earlier versions have no checksums.
+    if (directory / CHECKSUMS).exists() and (damage := find_damage(directory)):
+        raise ModelDirectoryError(f"{directory}: is damaged: {damage} (changed on purpose? then remove {CHECKSUMS})")
     descriptions = {name: _read_json(directory / name) for name in DESCRIPTION_FILES}
     try:
         config = ModelConfig.from_dict(descriptions["model.json"])
@@ -256,6 +261,8 @@ def save_directory(
                 ocp.partial.save(epath.Path(partial / "params"), arrays)
                 on_written(sum(checkpoint.params[path].nbytes for path in paths))
             ocp.partial.finalize(epath.Path(partial / "params"))
+            if jax.process_index() == 0:
+                write_checksums(partial)
     except FileExistsError as error:
         raise ModelDirectoryError(str(error)) from None
 

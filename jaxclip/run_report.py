@@ -19,6 +19,7 @@ from jaxclip.evaluation.suite import scores_document, similarities
 from jaxclip.evaluator import Scored
 from jaxclip.reporting.report import write_report
 from jaxclip.training.metrics_log import read_metrics
+from jaxclip.training.speed import is_of_the_machine
 
 GALLERY_QUERIES = 4
 GALLERY_IMAGES = 6
@@ -132,4 +133,4 @@ def write_run_report(
 
 
 def _without_wall_time(row: dict) -> dict:
-    return {name: value for name, value in row.items() if name != "samples_per_second"}
+    return {name: value for name, value in row.items() if not is_of_the_machine(name)}

@@ -1,37 +1,38 @@
 """The stages of a run, which `jaxclip.main` and the comparison of methods put together: score, train, score."""
 
 import dataclasses
+import functools
 from pathlib import Path
 
 import jax
 
+from jaxclip import console
+from jaxclip.checksums import find_damage
 from jaxclip.console import say
 from jaxclip.embedding import Encoders
 from jaxclip.evaluator import Evaluator, replicate
-from jaxclip.prepare import Run, make_streams
+from jaxclip.planning.traced_flops import traced_flops
+from jaxclip.prepare import Run, make_streams, record_ids
 from jaxclip.pretrained import save_directory
 from jaxclip.run_report import ScoredSplits
+from jaxclip.training.agreement import any_process
 from jaxclip.training.checkpointing import Checkpoints
+from jaxclip.training.guard import BadSteps, skip_bad_steps
 from jaxclip.training.loop import train
-from jaxclip.training.preemption import Preemption
+from jaxclip.training.profiling import Profile
 from jaxclip.training.program import build_step, frozen_on_devices
 from jaxclip.training.sharding import shard_params
 from jaxclip.training.step import init_state
 from jaxclip.training.trainable import FlatParams
+from jaxclip.training.watch import Watch
 
 
-def make_evaluator(run: Run, preemption: Preemption) -> Evaluator:
+def make_evaluator(run: Run, watch: Watch) -> Evaluator:
     """The scorer of the run's splits."""
     encoders = Encoders(
         dataclasses.replace(run.model, remat="none", text_splits=()), run.mesh, run.config.evaluation.batch_size
     )
-    # Among several processes one that stops by itself would leave the others waiting: there only the loop stops.
-    check = preemption.check if jax.process_count() == 1 else _go_on
-    return Evaluator(encoders, run.start.tokenizer, run.start.preprocessing, run.splits, check)
-
-
-def _go_on() -> None:
-    pass
+    return Evaluator(encoders, run.start.tokenizer, run.start.preprocessing, run.splits, watch.check)
 
 
 def score_splits(run: Run, evaluator: Evaluator, trained: FlatParams, label: str) -> ScoredSplits:
@@ -40,22 +41,47 @@ def score_splits(run: Run, evaluator: Evaluator, trained: FlatParams, label: str
     return {name: evaluator.score(name, params, label) for name in run.config.evaluation.splits}
 
 
-def train_run(run: Run, evaluator: Evaluator, features: dict, workdir: Path, preemption: Preemption) -> FlatParams:
-    """Trains to the end, or goes on with what the work directory holds; the trained parameters."""
+def write_base(run: Run, directory: Path) -> None:
+    """Writes the model that the run started from, where it is not there yet or is damaged."""
+    damage = find_damage(directory)
+    if any_process(damage is not None):
+        if directory.exists():
+            say(f"Note: {damage}; the model that the run started from is written again.")
+        save_directory(run.start, directory)
+
+
+def train_run(
+    run: Run, evaluator: Evaluator, features: dict, workdir: Path, watch: Watch, profile: str | None = None
+) -> FlatParams:
+    """Trains to the end, or goes on with what the work directory holds; the trained parameters.
+
+    `profile` is FIRST:LAST, the steps to trace.
+    """
     config = run.config
     over_data = config.mesh.parameters == "sharded"
     step, optimizer = build_step(config, run.model, run.terms, run.roles, run.steps, run.mesh)
+    plain_step, _ = build_step(
+        config, dataclasses.replace(run.model, remat="none"), run.terms, run.roles, run.steps, run.mesh
+    )
+    if config.failure.skip_bad_steps:
+        step = skip_bad_steps(step, config.failure.max_gradient_norm)
+    bad_steps = BadSteps(
+        config.failure.skip_bad_steps,
+        config.failure.max_gradient_norm,
+        functools.partial(record_ids, run),
+        workdir / "bad_steps.jsonl" if jax.process_index() == 0 else None,
+    )
 
     def validate(trained):
         params = replicate(run.mesh, run.frozen, trained)
         scored = evaluator.score(config.evaluation.validation, params, "validation")
         return {name: score.value for name, score in scored.scores.items()}
 
-    checkpoints = Checkpoints(workdir / "checkpoints", config.checkpoint.best)
+    with console.notes():
+        checkpoints = Checkpoints(workdir / "checkpoints", config.checkpoint.best)
     if checkpoints.latest_step():
         say(f"Going on from the checkpoint of step {checkpoints.latest_step():,}.")
-    else:
-        save_directory(run.start, workdir / "checkpoints" / "base")
+    write_base(run, workdir / "checkpoints" / "base")
     state = train(
         step_function=step,
         state=init_state(shard_params(run.mesh, run.trained, over_data=over_data), optimizer),
@@ -71,7 +97,10 @@ def train_run(run: Run, evaluator: Evaluator, features: dict, workdir: Path, pre
         validate=validate if config.evaluation.validation else None,
         validate_every=config.evaluation.every,
         log_every=config.log_every,
-        preemption=preemption,
+        watch=watch,
+        bad_steps=bad_steps,
+        profile=Profile(profile, workdir / "profile"),
+        count_flops=functools.partial(traced_flops, plain_step),
     )
     checkpoints.close()
     return state.params

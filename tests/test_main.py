@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 import jaxclip
+from jaxclip.training.speed import is_of_the_machine
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 SMOKE = "--config=configs/semclip.py:smoke"
@@ -45,7 +46,7 @@ def run(workdir: Path, data_dir: Path, *flags: str, devices: int = 1) -> subproc
 def figures(workdir: Path) -> list[dict]:
     """The rows of metrics.jsonl without wall times."""
     rows = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
-    return [{name: value for name, value in row.items() if name != "samples_per_second"} for row in rows]
+    return [{name: value for name, value in row.items() if not is_of_the_machine(name)} for row in rows]
 
 
 @pytest.fixture(scope="session")

@@ -11,6 +11,7 @@ from jaxclip.prepare import images_to_cache, make_streams, prepare, run_length, 
 from jaxclip.pretrained import Clip, load, save_directory
 from jaxclip.stages import make_evaluator, train_run
 from jaxclip.training.preemption import Preemption
+from jaxclip.training.watch import Watch
 from jaxclip.weights import WeightsError, write_huggingface, write_open_clip
 
 VALUES = {
@@ -95,10 +96,11 @@ def test_augmented_streams_run_the_frozen_image_tower(values, data_dir, tmp_path
     run = prepare(parse(values), data_dir)
     assert run.image_tower_frozen and not run.features_are_constant
     assert set(images_to_cache(run)) == {"scenes/validation", "scenes/test"}
-    evaluator = make_evaluator(run, Preemption())
+    watch = Watch(Preemption(), run.config.failure)
+    evaluator = make_evaluator(run, watch)
     features = evaluator.cache_features(images_to_cache(run), run.start.params, tmp_path / "cache")
     assert set(next(iter(make_streams(run, features)["train"]))) == {"texts", "images"}
-    trained = train_run(run, evaluator, features, tmp_path / "run", Preemption())
+    trained = train_run(run, evaluator, features, tmp_path / "run", watch)
     assert any(np.any(np.asarray(trained[path]) != run.trained[path]) for path in run.trained)
 
 

@@ -167,10 +167,23 @@ DAMAGES = {
 
 @pytest.mark.parametrize(("damage", "message"), DAMAGES.values(), ids=DAMAGES)
 def test_each_damage_is_one_error_that_names_it(copy, damage, message):
+    (copy / "checksums.json").unlink()  # as one made by hand, or by an earlier version
     damage(copy)
     with pytest.raises(ModelDirectoryError, match=message) as caught:
         load(copy)
     assert str(copy) in str(caught.value)
+
+
+def test_a_changed_byte_in_any_file_is_seen(saved, tmp_path):
+    names = [path.relative_to(saved) for path in saved.rglob("*") if path.is_file() and path.stat().st_size]
+    assert {"model.json", "preprocessing.json", "tokenizer.json"} < {str(name) for name in names}
+    for number, name in enumerate(names):
+        copy = Path(shutil.copytree(saved, tmp_path / str(number)))
+        content = bytearray((copy / name).read_bytes())
+        content[len(content) // 2] ^= 1
+        (copy / name).write_bytes(content)
+        with pytest.raises(ModelDirectoryError, match="is damaged"):
+            load(copy)
 
 
 def test_no_directory(tmp_path):

@@ -1,4 +1,4 @@
-"""Checkpoints: bitwise, only what is trained, the last and the best kept, another run's refused."""
+"""Checkpoints: bitwise, only what is trained, the last two and the best kept, another run's refused."""
 
 import itertools
 
@@ -96,12 +96,12 @@ def test_only_trained_parameters_are_saved(run, checkpoints, directory):
     assert on_disk < in_state + 60_000 < frozen / 2  # 60 kB of Orbax's own descriptions
 
 
-def test_the_last_and_the_best_are_kept(run, checkpoints, directory):
+def test_the_last_two_and_the_best_are_kept(run, checkpoints, directory):
     scores = {1: 0.3, 2: 0.9, 3: 0.5, 4: None, 5: 0.9 - 1e-6}
     for step, score in scores.items():
         checkpoints.save(step, moved(run.state, step), {}, None if score is None else {"r1": score, "other": 1 - score})
     checkpoints.wait()
-    assert steps_on_disk(directory) == [2, 5]
+    assert steps_on_disk(directory) == [2, 4, 5]
     assert checkpoints.latest_step() == 5
     checkpoints.save(6, moved(run.state, 6), {}, {"r1": 0.95})
     checkpoints.save(7, moved(run.state, 7), {}, None)
@@ -111,18 +111,19 @@ def test_the_last_and_the_best_are_kept(run, checkpoints, directory):
 
 
 def test_the_best_is_remembered_over_a_restart(run, directory):
-    for step, score in ((1, 0.9), (2, 0.4), (3, 0.5)):
+    for step, score in ((1, 0.9), (2, 0.4), (3, 0.3), (4, 0.5)):
         checkpoints = Checkpoints(directory, "r1")
         checkpoints.save(step, moved(run.state, step), {}, {"r1": score})
         checkpoints.close()
-    assert steps_on_disk(directory) == [1, 3]
+    assert steps_on_disk(directory) == [1, 3, 4]
 
 
 def test_scores_without_the_metric_of_the_best_are_no_error(run, checkpoints, directory):
     checkpoints.save(1, moved(run.state, 1), {}, {"other": 0.5})
     checkpoints.save(2, moved(run.state, 2), {}, {})
+    checkpoints.save(3, moved(run.state, 3), {}, {})
     checkpoints.wait()
-    assert steps_on_disk(directory) == [2]
+    assert steps_on_disk(directory) == [2, 3]
 
 
 def test_a_step_is_saved_once(run, checkpoints):

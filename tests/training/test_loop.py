@@ -8,12 +8,16 @@ import numpy as np
 import pytest
 import tiny_runs
 
-from jaxclip.config import MeshSettings
+from jaxclip.config import FailureSettings, MeshSettings
 from jaxclip.training.checkpointing import Checkpoints, load_trained
-from jaxclip.training.loop import TrainingError, train
+from jaxclip.training.guard import BadSteps, TrainingError
+from jaxclip.training.loop import train
 from jaxclip.training.metrics_log import read_metrics
 from jaxclip.training.preemption import Preempted, Preemption
+from jaxclip.training.profiling import Profile
 from jaxclip.training.sharding import make_mesh
+from jaxclip.training.speed import is_of_the_machine
+from jaxclip.training.watch import Watch
 
 PATTERNS = ("front_text_layers(1)", "text/ln_final", "logit_scale")
 BATCH = 4
@@ -37,7 +41,10 @@ def start(run, tiny_config, tiny_tokenizer, tmp_path):
             "validate": None,
             "validate_every": 100,
             "log_every": 1,
-            "preemption": Preemption(),
+            "watch": Watch(Preemption(), FailureSettings()),
+            "bad_steps": BadSteps(0, None, lambda step: {"train": [f"record {step}"]}, None),
+            "profile": Profile(None, tmp_path / name / "profile"),
+            "count_flops": lambda state, frozen, batch: 1000,
         }
         try:
             return train(
@@ -63,12 +70,13 @@ def preemption():
     before = signal.getsignal(signal.SIGTERM)
     yield Preemption().install()
     signal.signal(signal.SIGTERM, before)
+    signal.set_wakeup_fd(-1)
 
 
 def figures(workdir):
     """The logged figures, without those of the clock."""
     return [
-        {name: value for name, value in row.items() if name != "samples_per_second"}
+        {name: value for name, value in row.items() if not is_of_the_machine(name)}
         for row in read_metrics(workdir / "metrics.jsonl")
     ]
 
@@ -115,7 +123,7 @@ def test_a_crash_repeats_the_steps_since_the_checkpoint(start, tmp_path):
 
     with pytest.raises(RuntimeError, match="crash"):
         start("crashed", 10, checkpoint_every=3, validate_every=1, validate=at_call(8, crash))
-    assert steps_on_disk(tmp_path / "crashed") == [6]
+    assert steps_on_disk(tmp_path / "crashed") == [3, 6]
     assert_bitwise(start("crashed", 10), start("whole", 10))
     logged = [row["step"] for row in figures(tmp_path / "crashed") if "loss" in row]
     assert logged == list(range(1, 11))
@@ -138,7 +146,7 @@ def test_a_step_that_is_not_finite_stops_the_run_and_is_not_saved(start, tmp_pat
         good = {"loss": 1.0, "gradient_norm": 1.0, "update_norm": 1.0}
         return state.replace(step=state.step + 1), good | {name: jnp.where(state.step == 3, value, 1.0)}
 
-    with pytest.raises(TrainingError, match=f"the {name} of step 4 is {value}"):
+    with pytest.raises(TrainingError, match=f"the {name} of step 4 is {value}.*records: train: record 4"):
         start("broken", 10, step_function=step, checkpoint_every=2)
     assert steps_on_disk(tmp_path / "broken") == [2]
     assert [row["step"] for row in figures(tmp_path / "broken")] == [1, 2, 3]
@@ -147,7 +155,7 @@ def test_a_step_that_is_not_finite_stops_the_run_and_is_not_saved(start, tmp_pat
 def test_sigterm_saves_and_stops_and_the_run_goes_on_bitwise(start, preemption, tmp_path):
     sigterm = at_call(3, lambda: signal.raise_signal(signal.SIGTERM))
     with pytest.raises(Preempted):
-        start("stopped", 10, validate=sigterm, validate_every=1, preemption=preemption)
+        start("stopped", 10, validate=sigterm, validate_every=1, watch=Watch(preemption, FailureSettings()))
     assert steps_on_disk(tmp_path / "stopped") == [3]
     assert_bitwise(start("stopped", 10), start("whole", 10))
 
@@ -160,17 +168,17 @@ def test_sigterm_in_the_middle_of_a_validation(start, preemption, tmp_path):
         preemption.check()
 
     with pytest.raises(Preempted):
-        start("stopped", 10, validate=at_call(1, sigterm), validate_every=2, preemption=preemption)
+        start("stopped", 10, validate=at_call(1, sigterm), validate_every=2, watch=Watch(preemption, FailureSettings()))
     assert steps_on_disk(tmp_path / "stopped") == [2]
     assert not [row for row in figures(tmp_path / "stopped") if "validation/r1" in row]
 
 
-def test_the_best_validated_checkpoint_is_kept_beside_the_last(start, tmp_path):
-    scores = iter([0.2, 0.9, 0.4])
-    start("run", 6, validate=lambda params: {"r1": next(scores)}, validate_every=2, checkpoint_every=2)
-    assert steps_on_disk(tmp_path / "run") == [4, 6]
+def test_the_best_validated_checkpoint_is_kept_beside_the_last_two(start, tmp_path):
+    scores = iter([0.2, 0.9, 0.4, 0.3])
+    start("run", 8, validate=lambda params: {"r1": next(scores)}, validate_every=2, checkpoint_every=2)
+    assert steps_on_disk(tmp_path / "run") == [4, 6, 8]
     logged = {row["step"]: row["validation/r1"] for row in figures(tmp_path / "run") if "validation/r1" in row}
-    assert logged == {2: 0.2, 4: 0.9, 6: 0.4}
+    assert logged == {2: 0.2, 4: 0.9, 6: 0.4, 8: 0.3}
 
 
 def test_validation_and_checkpoints_come_when_asked_and_at_the_end(run, start, tmp_path):

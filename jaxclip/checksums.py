@@ -1,0 +1,52 @@
+"""Checksums of a directory's files, in a file of the directory: damage is found before damaged values are used.
+
+DIR/checksums.json    relative path → [bytes, SHA-256], of every other file
+"""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from jaxclip.files import write_atomically
+
+CHECKSUMS = "checksums.json"
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_checksums(directory: Path, but: Sequence[str] = ()) -> None:
+    """Writes DIR/checksums.json for the files that are there now, those of the names `but` left out."""
+    files = sorted(path for path in directory.rglob("*") if path.is_file() and path.name not in (CHECKSUMS, *but))
+    sums = {path.relative_to(directory).as_posix(): [path.stat().st_size, _sha256(path)] for path in files}
+    write_atomically(directory / CHECKSUMS, (json.dumps(sums, indent=1) + "\n").encode())
+
+
+def find_damage(directory: Path, part: str = "") -> str | None:
+    """What is wrong with the files, in words; None where they are what was written.
+
+    Args:
+      directory: one that `write_checksums` was called for.
+      part: look only at files whose relative path begins so.
+    """
+    listing = directory / CHECKSUMS
+    try:
+        sums = {name: (int(size), str(digest)) for name, (size, digest) in json.loads(listing.read_bytes()).items()}
+    except FileNotFoundError:
+        return f"{listing} is missing"
+    except (ValueError, TypeError, AttributeError):
+        return f"{listing} is not a list of checksums"
+    for name, (size, digest) in sums.items():
+        if not name.startswith(part):
+            continue
+        path = directory / name
+        if not path.is_file():
+            return f"{path} is missing"
+        if path.stat().st_size != size:
+            return f"{path} has {path.stat().st_size} bytes, {size} were written"
+        if _sha256(path) != digest:
+            return f"{path} does not hold what was written"
+    return None

@@ -1,0 +1,50 @@
+"""How a training command ends: one message for what a user can mend, an exit status that says whether to try again.
+
+0    done
+1    an error, which would come again
+75   a peer is lost, or nothing moves (`jaxclip.training.watch`): the same command goes on from the last checkpoint
+130  Ctrl-C: the same
+143  SIGTERM, everything is saved: the same
+"""
+
+import contextlib
+import os
+import sys
+import traceback
+from collections.abc import Iterator
+
+import jax
+from tqdm import tqdm
+
+from jaxclip.console import say
+from jaxclip.training.preemption import EXIT_CODE, Preempted
+
+
+@contextlib.contextmanager
+def told(*user_errors: type[Exception]) -> Iterator[None]:
+    """Ends the program when what is within raises; `user_errors` are shown without a traceback."""
+    try:
+        yield
+    except Preempted:
+        say("Stopped by SIGTERM; everything is saved. The same command goes on from here.")
+        sys.exit(EXIT_CODE)
+    except KeyboardInterrupt:
+        _leave("Interrupted. The same command goes on from the last checkpoint.", 130)
+    except user_errors as error:
+        _leave(f"Error: {error}", 1)
+    except Exception:
+        _leave(traceback.format_exc(), 1)
+
+
+def _leave(message: str, code: int) -> None:
+    """Shows a message of any process, and ends it.
+
+    Among several processes at once: a regular end would wait for the others, which wait for this one.
+    """
+    process = f"process {jax.process_index()}: " if jax.process_count() > 1 else ""
+    tqdm.write(f"\n{process}{message}", file=sys.stderr)
+    if jax.process_count() == 1:
+        sys.exit(code)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)

@@ -1,0 +1,38 @@
+"""A run goes on with other devices and processes than it was saved with: the same batches, the same parameters."""
+
+import json
+
+import numpy as np
+from failing_processes import figures, run
+
+# (processes, devices of each) and the step up to which they go
+PLACES = [((1, 8), 3), ((1, 1), 6), ((2, 1), 9), ((1, 8), 12)]
+
+
+def global_batches(workdir, processes, first, last):
+    """step → record numbers, the parts of the processes one after the other."""
+    parts = []
+    for number in range(processes):
+        rows = [json.loads(line) for line in (workdir / f"records.{number}.txt").read_text().splitlines()]
+        parts.append({row["step"]: row["records"] for row in rows if first <= row["step"] <= last})
+    return {step: sum((part[step] for part in parts), []) for step in parts[0]}
+
+
+def test_from_eight_devices_to_one_to_two_processes_and_back(tmp_path):
+    run(tmp_path / "whole", 1, devices=1, steps=12, pause=0)
+    expected = global_batches(tmp_path / "whole", 1, 1, 12)
+    assert sorted(sum((expected[step] for step in range(1, 6)), [])) == list(range(40))  # an epoch of 5 batches
+    found, first = {}, 1
+    for (processes, devices), last in PLACES:
+        run(tmp_path / "moved", processes, devices=devices, steps=last, pause=0)
+        found |= global_batches(tmp_path / "moved", processes, first, last)
+        for number in range(processes):
+            (tmp_path / "moved" / f"records.{number}.txt").unlink()
+        first = last + 1
+    assert found == expected
+    losses = [[row["loss"] for row in figures(tmp_path / name)] for name in ("moved", "whole")]
+    np.testing.assert_allclose(*losses, rtol=1e-5)
+    with np.load(tmp_path / "whole" / "final.npz") as whole, np.load(tmp_path / "moved" / "final.npz") as moved:
+        assert set(whole) == set(moved)
+        for path in whole:
+            np.testing.assert_allclose(moved[path], whole[path], rtol=1e-4, atol=1e-6, err_msg=path)
