@@ -84,14 +84,14 @@ IDENTITY = ("seed", "model", "datasets", "streams", "objectives", "trainable", "
 
 
 def check_workdir(workdir: Path, config: Config) -> None:
-    """Writes config.json, or compares with the one that is there.
+    """Compares with the config.json that is there, if any.
 
     Raises:
       ConfigError: the directory holds another run.
     """
     path = workdir / "config.json"
-    values = config.model_dump(mode="json")
     if path.exists():
+        values = config.model_dump(mode="json")
         found = json.loads(path.read_text(encoding="utf-8"))
         changed = [key for key in IDENTITY if found.get(key) != values[key]]
         if changed:
@@ -99,9 +99,14 @@ def check_workdir(workdir: Path, config: Config) -> None:
                 f"{workdir}: holds a run with other settings ({', '.join(f'config.{key}' for key in changed)}); "
                 "give the settings of that run to go on with it, or another --workdir"
             )
+
+
+def write_config(workdir: Path, config: Config) -> None:
+    """Writes config.json, which makes the directory that of this run."""
     if jax.process_index() == 0:
         workdir.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, (json.dumps(values, indent=2) + "\n").encode())
+        content = json.dumps(config.model_dump(mode="json"), indent=2) + "\n"
+        write_atomically(workdir / "config.json", content.encode())
 
 
 def execute(config: Config, workdir: Path, data_dir: Path, watch: Watch) -> dict:
@@ -111,6 +116,7 @@ def execute(config: Config, workdir: Path, data_dir: Path, watch: Watch) -> dict
     check_workdir(workdir, config)
     say(f"{config.title}\n{jax.device_count()} × {jax.devices()[0].device_kind}, {jax.process_count()} process(es)\n")
     run = prepare(config, data_dir)
+    write_config(workdir, config)  # not before: settings that cannot run must not be taken for those of a run
     say("\n".join(f"{name:<32}{len(split):>9,} records" for name, split in run.splits.items()) + "\n")
     say(trainable_table(run.trained, run.frozen) + "\n")
     check_equal("the model", digest_of_params({**run.trained, **run.frozen}))

@@ -67,6 +67,22 @@ def test_semclip_trains_on_photographs(tmp_path):
     assert sorted(trained) == ["3", "base"]
 
 
+def test_a_work_directory_is_free_after_settings_that_could_not_run(tmp_path):
+    """Whoever mistyped a path corrects it and types the same command again."""
+    found = []
+    for name in ("mistyped.csv", "other.csv"):
+        arguments = [
+            *("--config=configs/semclip.py:triplets", f"--workdir={tmp_path / 'run'}", f"--data_dir={tmp_path}"),
+            *("--config.model.init=scenes-base", f"--config.datasets.triplets.annotations={tmp_path / name}"),
+            f"--config.datasets.triplets.images={tmp_path}",
+        ]
+        command = [sys.executable, "-m", "jaxclip.main", *arguments]
+        found.append(subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True))
+    assert [result.returncode for result in found] == [1, 1]
+    assert "mistyped.csv: no such annotation file" in found[0].stdout
+    assert "other.csv: no such annotation file" in found[1].stdout
+
+
 @pytest.mark.skipif(not SHARED.is_dir(), reason="needs the photographs and captions of shared/data")
 @pytest.mark.parametrize(
     ("variant", "annotations", "records", "scores"),
