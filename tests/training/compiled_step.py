@@ -48,6 +48,7 @@ def compile_step(*, over_data=False, model=1, microbatches=1, **settings):
 
 
 def main() -> None:
+    jax.config.update("jax_disable_most_optimizations", True)
     output, argument_bytes = Path(sys.argv[1]), {}
     for name, form in FORMS.items():
         compiled = compile_step(**form)
