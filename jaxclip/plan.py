@@ -62,20 +62,21 @@ def search_batch(
     `planned` says whether the config's own batch does; the search begins there.
     """
     devices = len(topology.devices)
-    start = batch_per_device(config, devices)
-    known = {start: planned} if with_batch(config, start, devices) == config else {}
+    unit = config.microbatch or 1  # batches are whole microbatches
+    start = max(1, batch_per_device(config, devices) // unit)
+    known = {start: planned} if with_batch(config, start * unit, devices) == config else {}
     with tqdm(desc="searching", unit=" programs", dynamic_ncols=True) as bar:
 
-        def try_batch(per_device: int) -> bool:
-            if per_device in known:
-                return known[per_device]
-            bar.set_postfix_str(f"{per_device:,} records a device")
-            found = fits(with_batch(config, per_device, devices), architecture, topology, tokens)
+        def try_batch(units: int) -> bool:
+            if units in known:
+                return known[units]
+            bar.set_postfix_str(f"{units * unit:,} records a device")
+            found = fits(with_batch(config, units * unit, devices), architecture, topology, tokens)
             bar.update()
             return found
 
         largest, too_large = largest_that_fits(try_batch, start)
-    return {"largest": largest, "does_not_fit": too_large}
+    return {"largest": largest * unit, "does_not_fit": too_large * unit}
 
 
 def plan() -> None:

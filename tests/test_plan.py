@@ -84,6 +84,15 @@ def test_a_model_axis_splits_matrices(tmp_path):
     assert document["flops"]["ratio_to_minimum_and_recomputed"] == pytest.approx(1, abs=0.01)
 
 
+def test_microbatches_chunks_and_sharded_parameters(tmp_path):
+    settings = ("--config.microbatch=8", "--config.loss_chunk=4", "--config.mesh.parameters=sharded")
+    document, _ = planned(tmp_path / "plan.json", "--topology=cpu:4", *settings)
+    assert document["streams"]["train"]["groups"] == 4 * 2
+    assert TRAINED / 4 <= document["memory"]["trained_parameters"] < 1.1 * TRAINED / 4  # small leaves stay whole
+    assert document["collectives"]["reduce-scatter"]["payload"] > 0.9 * TRAINED
+    assert document["flops"]["ratio_to_minimum_and_recomputed"] == pytest.approx(1, abs=0.01)
+
+
 @pytest.mark.skipif(importlib.util.find_spec("libtpu") is None, reason="the TPU compiler (libtpu) is not installed")
 def test_a_tpu_slice_without_a_tpu(tmp_path):
     document, printed = planned(tmp_path / "plan.json", "--topology=v5e:2x2", "--config.model.dtype=bfloat16")

@@ -8,7 +8,8 @@ import jax
 
 from jaxclip.planning.abstract_step import AbstractStep
 
-_OUT_OF_MEMORY = re.compile(r"Used ([\d.]+)([KMGT]?) of ([\d.]+)([KMGT]?) hbm")
+# Two forms of the same refusal: "Used 20.1G of 15.75G hbm" and "… (20.1G) exceeds available HBM (15.75G)".
+_OUT_OF_MEMORY = re.compile(r"([\d.]+)([KMGT]?)\)? (?:of|exceeds available HBM) \(?([\d.]+)([KMGT]?)(?: hbm|\))")
 _UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
 
@@ -41,9 +42,16 @@ def compile_step(step: AbstractStep) -> Compiled | DoesNotFit:
     try:
         executable = lowered.compile()
     except jax.errors.JaxRuntimeError as error:
-        refusal = _OUT_OF_MEMORY.search(str(error))
-        if "RESOURCE_EXHAUSTED" not in str(error) or refusal is None:
+        refusal = read_refusal(str(error))
+        if refusal is None:
             raise
-        needed, available = (float(refusal[i]) * _UNITS[refusal[i + 1]] for i in (1, 3))
-        return DoesNotFit(int(needed), int(available), time.perf_counter() - started)
+        return DoesNotFit(*refusal, time.perf_counter() - started)
     return Compiled(executable, executable.as_text(), time.perf_counter() - started)
+
+
+def read_refusal(message: str) -> tuple[int, int] | None:
+    """(bytes needed, bytes available) of the compiler's message about the chip's memory; None of another message."""
+    found = _OUT_OF_MEMORY.search(message)
+    if "RESOURCE_EXHAUSTED" not in message or found is None:
+        return None
+    return int(float(found[1]) * _UNITS[found[2]]), int(float(found[3]) * _UNITS[found[4]])

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-_UNITS = (("T", 1e12), ("G", 1e9), ("M", 1e6), ("k", 1e3))
+_UNITS = (("P", 1e15), ("T", 1e12), ("G", 1e9), ("M", 1e6), ("k", 1e3))
 _KINDS = {
     "trained_parameters": "trained parameters",
     "frozen_parameters": "frozen parameters",

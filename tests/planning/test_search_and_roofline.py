@@ -3,6 +3,7 @@
 import pytest
 
 from jaxclip.planning.chips import CHIPS
+from jaxclip.planning.compiling import read_refusal
 from jaxclip.planning.roofline import roofline
 from jaxclip.planning.search import largest_that_fits
 from jaxclip.planning.table import quantity
@@ -40,3 +41,23 @@ def test_every_chip_names_googles_page():
 )
 def test_quantities_in_powers_of_a_thousand(value, text):
     assert quantity(value, "B") == text
+
+
+@pytest.mark.parametrize(
+    ("message", "sizes"),
+    [
+        (
+            "RESOURCE_EXHAUSTED: Ran out of memory on HBM, the total memory required for HLO temporaries (22.50G) "
+            "exceeds available HBM (15.75G).",
+            (22.5 * 2**30, 15.75 * 2**30),
+        ),
+        (
+            "RESOURCE_EXHAUSTED: Ran out of memory in memory space hbm. Used 20.25G of 15.75G hbm. Exceeded hbm",
+            (20.25 * 2**30, 15.75 * 2**30),
+        ),
+        ("RESOURCE_EXHAUSTED: Ran out of memory in memory space vmem", None),
+        ("INTERNAL: Used 20.25G of 15.75G hbm", None),
+    ],
+)
+def test_the_compilers_refusals(message, sizes):
+    assert read_refusal(message) == sizes
