@@ -110,7 +110,7 @@ def train(
 
     with contextlib.ExitStack() as stack:
         compilations = stack.enter_context(Compilations())
-        log = stack.enter_context(contextlib.closing(MetricsLog(workdir, start))) if is_main else None
+        log = stack.enter_context(MetricsLog(workdir, start)) if is_main else None
         goodput = Goodput(workdir / "goodput.json", log.last(PRODUCTIVE, 0.0)) if log else None
         speed = Speed(samples_per_step, compilations, goodput)
         flops_of = FlopsOfShapes(lambda batch: count_flops(state, frozen, batch) if is_main else 0)
