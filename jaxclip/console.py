@@ -17,7 +17,7 @@ from tqdm import tqdm
 def quiet_libraries() -> None:
     """Lets libraries speak only of errors. To be called before the first use of JAX."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    absl_logging.set_verbosity(absl_logging.ERROR)
+    absl_logging.set_verbosity(absl_logging.FATAL)  # what Orbax logs as an error, with a traceback, it also raises
     for name in ("jax", "orbax", "grain", "etils"):
         logging.getLogger(name).setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", category=DeprecationWarning)

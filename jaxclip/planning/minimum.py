@@ -44,26 +44,30 @@ class Needed:
         return sum(dataclasses.astuple(self))
 
 
-def blocks(prefix: str, tower: VisionConfig | TextConfig, rows: int, L: int) -> Iterator[Part]:
-    """The residual attention blocks of a tower over `rows` rows of L positions, in order."""
+def blocks(prefix: str, tower: VisionConfig | TextConfig, rows: int, L: int, read: int) -> Iterator[Part]:
+    """The residual attention blocks of a tower over `rows` rows of L positions, in order.
+
+    Behind the last block `read` tokens are read: of the others it needs keys and values alone.
+    """
     W, hidden = tower.width, int(tower.width * tower.mlp_ratio)
-    tokens = rows * L
     for layer in range(tower.layers):
         block = f"{prefix}/transformer/resblocks_{layer}"
+        tokens = rows * L
+        asking = read if layer == tower.layers - 1 else tokens
         yield Part(f"{block}/ln_1")
-        yield Part(f"{block}/attn/in_proj", 2 * tokens * W * 3 * W)
-        yield Part(None, 2 * 2 * tokens * L * W)
-        yield Part(f"{block}/attn/out_proj", 2 * tokens * W * W)
+        yield Part(f"{block}/attn/in_proj", 2 * W * (asking * W + tokens * 2 * W))
+        yield Part(None, 2 * 2 * asking * L * W)
+        yield Part(f"{block}/attn/out_proj", 2 * asking * W * W)
         yield Part(f"{block}/ln_2")
-        yield Part(f"{block}/mlp/c_fc", 2 * tokens * W * hidden)
-        yield Part(f"{block}/mlp/c_proj", 2 * tokens * hidden * W)
+        yield Part(f"{block}/mlp/c_fc", 2 * asking * W * hidden)
+        yield Part(f"{block}/mlp/c_proj", 2 * asking * hidden * W)
 
 
 def text_tower(config: TextConfig, D: int, rows: int, n: int) -> Iterator[Part]:
     """The text tower over `rows` rows of tokens that hold n texts."""
     yield Part("text/token_embedding")
     yield Part("text/positional_embedding")
-    yield from blocks("text", config, rows, config.context_length)
+    yield from blocks("text", config, rows, config.context_length, n)
     yield Part("text/ln_final")
     yield Part("text/text_projection", 2 * n * config.width * D)
 
@@ -75,7 +79,7 @@ def vision_tower(config: VisionConfig, D: int, B: int) -> Iterator[Part]:
     yield Part("visual/class_embedding")
     yield Part("visual/positional_embedding")
     yield Part("visual/ln_pre")
-    yield from blocks("visual", config, B, patches + 1)
+    yield from blocks("visual", config, B, patches + 1, B)
     yield Part("visual/ln_post")
     yield Part("visual/proj", 2 * B * config.width * D)
 

@@ -22,7 +22,7 @@ from jaxclip.training.sharding import shard_batch, state_sharding
 from jaxclip.training.speed import Compilations, FlopsOfShapes, Speed
 from jaxclip.training.step import TrainState
 from jaxclip.training.trainable import FlatParams
-from jaxclip.training.watch import Watch
+from jaxclip.training.watch import SAVING, Watch
 
 SKIPPED = "skipped steps"  # beside the streams in a checkpoint; no stream can have a name with a space
 
@@ -112,7 +112,7 @@ def train(
 
     with contextlib.ExitStack() as stack:
         compilations = stack.enter_context(Compilations())
-        log = stack.enter_context(contextlib.closing(MetricsLog(workdir, start))) if is_main else None
+        log = stack.enter_context(MetricsLog(workdir, start)) if is_main else None
         goodput = Goodput(workdir / "goodput.json", log.last(PRODUCTIVE, 0.0)) if log else None
         speed = Speed(samples_per_step, compilations, goodput)
         flops_of = FlopsOfShapes(lambda batch: count_flops(state, frozen, batch) if is_main else 0)
@@ -145,7 +145,7 @@ def train(
                 stop = watch.preemption.requested  # nobody has to be asked
             if number % checkpoint_every == 0 or last or stop:
                 reporter.flush()  # a bad step is never saved
-                watch.beat("saving")
+                watch.beat(SAVING)
                 checkpoints.save(number, state, resumable, scores)
                 if log is not None:
                     log.flush()

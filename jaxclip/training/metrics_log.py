@@ -1,13 +1,15 @@
 """Where a run's figures go: `metrics.jsonl` (one JSON object a line, with `step`) and TensorBoard events."""
 
+import contextlib
 import json
 import os
+import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto.event_pb2 import Event, SessionLog
+from tensorboardX.record_writer import RecordWriter
 from tensorboardX.summary import scalar
 
 from jaxclip.files import write_atomically
@@ -27,21 +29,29 @@ def read_metrics(path: Path) -> list[dict]:
 
 
 class MetricsLog:
-    """Writes figures of steps. Rows after `resume_step` are of steps that will be made again: they are taken out."""
+    """Writes figures of steps. Rows after `resume_step` are of steps that will be made again: they are taken out.
+
+    Raises:
+      OSError: at any call, the disk is full or the directory is gone; with the file's name.
+    """
 
     def __init__(self, workdir: Path, resume_step: int):
         self._path = workdir / "metrics.jsonl"
         self._kept = [row for row in read_metrics(self._path) if row["step"] <= resume_step]
         write_atomically(self._path, "".join(json.dumps(row) + "\n" for row in self._kept).encode())
         self._file = self._path.open("a", encoding="utf-8")
-        events = workdir / "tensorboard"
-        events.mkdir(exist_ok=True)
         # Not tensorboardX's SummaryWriter: its thread dies of a full disk, and the run would wait for it for ever. The
         # process is in the name, so that a clock that was set back does not lead to an earlier file.
-        self._events = EventsWriter(str(events / "events"), f".{os.getpid()}")
-        # TensorBoard drops what it has of these steps.
-        start = SessionLog(status=SessionLog.START)
-        self._events.write_event(Event(wall_time=time.time(), step=resume_step + 1, session_log=start))
+        events = workdir / "tensorboard"
+        events.mkdir(exist_ok=True)
+        name = f"events.out.tfevents.{time.time():010.0f}.{socket.gethostname()}.{os.getpid()}"
+        self._events = RecordWriter(str(events / name))
+        self._add(file_version="brain.Event:2")
+        # TensorBoard drops what it has of the steps from here on.
+        self._add(step=resume_step + 1, session_log=SessionLog(status=SessionLog.START))
+
+    def _add(self, **event) -> None:
+        self._events.write(Event(wall_time=time.time(), **event).SerializeToString())
 
     def last(self, figure: str, default: float) -> float:
         """The newest value of a figure before the run was resumed."""
@@ -49,17 +59,32 @@ class MetricsLog:
 
     def write(self, step: int, figures: Mapping[str, float]) -> None:
         """One row; it is in the file when this returns."""
-        self._file.write(json.dumps({"step": step, **figures}) + "\n")
-        self._file.flush()
-        for name, value in figures.items():
-            self._events.write_event(Event(wall_time=time.time(), step=step, summary=scalar(name, value)))
+        with self._named_errors():
+            self._file.write(json.dumps({"step": step, **figures}) + "\n")
+            self._file.flush()
+            for name, value in figures.items():
+                self._add(step=step, summary=scalar(name, value))
 
     def flush(self) -> None:
         """All of it is on the disk when this returns."""
-        os.fsync(self._file.fileno())
-        self._events.flush()
+        with self._named_errors():
+            os.fsync(self._file.fileno())
+            self._events.flush()
 
-    def close(self) -> None:
-        """Flushes and closes both."""
-        self._file.close()
-        self._events.close()
+    @contextlib.contextmanager
+    def _named_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, str(self._path)) from None
+
+    def __enter__(self) -> "MetricsLog":
+        return self
+
+    def __exit__(self, kind, error, trace) -> None:
+        """Closes both. What cannot be written then is no second error where there is one already."""
+        with contextlib.suppress(OSError) if kind else contextlib.nullcontext():
+            try:
+                self._file.close()
+            finally:
+                self._events.close()

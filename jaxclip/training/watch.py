@@ -23,8 +23,9 @@ from jaxclip.training.board import Notice
 from jaxclip.training.preemption import EXIT_CODE, Preempted, Preemption
 
 LOST = os.EX_TEMPFAIL  # 75, "try again": the same command goes on from the last checkpoint
-GRACE = 60.0  # seconds without any progress after SIGTERM; schedulers send SIGKILL after about as long
-_UNBOUNDED_BY_GRACE = "saving"  # a large checkpoint on slow storage
+GRACE = 60.0  # seconds without any progress after SIGTERM, or three of the longest steps if they take longer
+SAVING = "saving"  # a phase without that bound: a large checkpoint on slow storage
+_QUIET_AFTER_A_BREAK = 10.0  # seconds: a peer that is silent so long when a collective broke has broken it
 _BROKEN_COLLECTIVE = re.compile(
     r"Gloo|NCCL|UNAVAILABLE|DEADLINE_EXCEEDED|Connection (reset|closed)|heartbeat|CANCELLED"
 )
@@ -39,6 +40,7 @@ class Situation:
       progress: when this process got on last.
       in_training: whether it has made a step; before, programs are compiled and data is prepared.
       phase: what it does.
+      longest: the longest time between two signs of progress in training, seconds.
       stopping: how long ago SIGTERM came, 0 where it has not.
       notices: of all processes that have put one up.
       seen: process → when its notice last changed; for those without one, when this process began to look.
@@ -49,6 +51,7 @@ class Situation:
     progress: float
     in_training: bool
     phase: str
+    longest: float
     stopping: float
     notices: Mapping[int, Notice]
     seen: Mapping[int, float]
@@ -83,7 +86,7 @@ def judge(situation: Situation, settings: FailureSettings, patience: float) -> E
                 LOST, f"{_name(number, notices)} has said nothing for {now - seen:.0f} s: it hangs or is gone"
             )
     idle = now - situation.progress
-    if min(situation.stopping, idle) > GRACE and situation.phase != _UNBOUNDED_BY_GRACE:
+    if min(situation.stopping, idle) > max(GRACE, 3 * situation.longest) and situation.phase != SAVING:
         return Ending(
             EXIT_CODE, f"SIGTERM came, but nothing has moved for {idle:.0f} s ({situation.phase})", stacks=True
         )
@@ -121,13 +124,17 @@ class Watch:
         self._progress, self._exchange = now, now
         self._seen = {number: now for number in range(peers) if number != jax.process_index()}
         self._notices: dict[int, Notice] = {}
-        self._step, self._steps_made, self._phase, self._beats = 0, 0, "starting", 0
+        self._step, self._steps_made, self._phase, self._longest = 0, 0, "starting", 0.0
+        self._beats, self._last_words = 0, threading.Event()
 
     def beat(self, phase: str, step: int | None = None) -> None:
         """The run got on: it does `phase` now, of step `step`."""
+        now = time.monotonic()
+        if self._steps_made > 1:  # the first step is mostly compilation
+            self._longest = max(self._longest, now - self._progress)
         if step is not None and step != self._step:
             self._step, self._steps_made = step, self._steps_made + 1
-        self._phase, self._progress = phase, time.monotonic()
+        self._phase, self._progress = phase, now
 
     def check(self) -> None:
         """Between the batches of a long work that all processes share: the run got on; `Preempted` if SIGTERM came."""
@@ -148,7 +155,7 @@ class Watch:
     def __exit__(self, kind, error, trace) -> None:
         if self._seen and error is not None and not isinstance(error, Preempted):
             if _BROKEN_COLLECTIVE.search(str(error)) and isinstance(error, (ValueError, RuntimeError, OSError)):
-                self._patience = min(self._patience, 5 * self._interval)
+                self._patience = min(self._patience, max(5 * self._interval, _QUIET_AFTER_A_BREAK))
                 self._stop.wait(self._patience + 4 * self._interval)  # the other thread finds out who is gone
             self._tell("failed", (str(error).strip() or kind.__name__).splitlines()[0])
             if jax.process_index() == 0:
@@ -159,18 +166,16 @@ class Watch:
 
     def _tell(self, state: str, error: str = "") -> None:
         """Puts up the last notice; not for ever, since process 0 may hang."""
-        self._stop_talking = True
+        self._last_words.set()
         notice = Notice(self._beats + 1, state, self._step, self._phase, error)
         teller = threading.Thread(target=_post_quietly, args=(notice,), daemon=True)
         teller.start()
         teller.join(2 * self._interval)
 
-    _stop_talking = False
-
     def _talk(self) -> None:
         """Puts up notices and reads those of the others; may block in the service of process 0."""
         while not self._stop.wait(self._interval):
-            if not self._stop_talking:
+            if not self._last_words.is_set():
                 self._beats += 1
                 _post_quietly(Notice(self._beats, "running", self._step, self._phase))
             with contextlib.suppress(RuntimeError, ValueError):
@@ -185,7 +190,9 @@ class Watch:
         looked = time.monotonic()
         while not self._stop.wait(self._interval):
             now = time.monotonic()
-            if now - looked > self._patience / 2:  # this process itself was stopped, and the peers were not
+            if (
+                now - looked > self._settings.peer_timeout / 2
+            ):  # this process itself was stopped, and the peers were not
                 self._progress = self._exchange = now
                 self._seen = dict.fromkeys(self._seen, now)
             looked = now
@@ -195,6 +202,7 @@ class Watch:
                 progress=self._progress,
                 in_training=self._steps_made > 1,
                 phase=self._phase,
+                longest=self._longest,
                 stopping=self.preemption.seconds,
                 notices=peers,
                 seen=dict(self._seen),

@@ -57,14 +57,13 @@ class Processes:
             process.kill()
             process.wait()
 
-    def wait_for_step(self, step: int) -> None:
-        """Returns when metrics.jsonl shows the step."""
-        path = self.workdir / "metrics.jsonl"
+    def wait_for_checkpoint(self, step: int) -> None:
+        """Returns when the checkpoint of a step is whole."""
         deadline = time.monotonic() + HANGS_AFTER
-        while not (path.exists() and f'"step": {step},' in path.read_text()):
+        while not (self.workdir / "checkpoints" / str(step)).exists():
             for number, process in enumerate(self.processes):
-                assert process.poll() is None, f"ended before step {step}: {self.shown(number)}"
-            assert time.monotonic() < deadline, f"no step {step}"
+                assert process.poll() is None, f"ended before the checkpoint: {self.shown(number)}"
+            assert time.monotonic() < deadline, "no checkpoint"
             time.sleep(0.05)
 
     def send(self, number: int, signal_: signal.Signals) -> None:

@@ -1,14 +1,14 @@
 """A small training run of one or several processes, for tests that kill, stop and break it.
 
-Each process appends the record numbers of its part of each batch to WORKDIR/records.PROCESS.txt.
 
-    python failing_run.py WORKDIR PROCESS PROCESSES PORT [KEY=VALUE …]
+python failing_run.py WORKDIR PROCESS PROCESSES PORT [KEY=VALUE …]
 
-    steps=12 every=3     how many, and how often they are saved
-    pause=0.2            seconds a step takes at least
-    raise_in=1 hang_in=1 the process whose data raises, or comes no more, at step 4
-    differs=1            the process that starts from other weights
-    peer_timeout=… hang_timeout=…
+steps=12 every=3     how many, and how often they are saved
+pause=0.2            seconds a step takes at least
+raise_in=1 hang_in=1 the process whose data raises, or comes no more, at step 4
+differs=1            the process that starts from other weights
+records=FILE         where each process appends the record numbers of its part of each batch (FILE.PROCESS)
+peer_timeout=… hang_timeout=…
 """
 
 import hashlib
@@ -22,6 +22,7 @@ import numpy as np
 import sharded_run
 import tiny_runs
 
+from jaxclip import console
 from jaxclip.config import FailureSettings, MeshSettings
 from jaxclip.data.pipeline import BatchStream, batch_order, make_batches
 from jaxclip.data.tokenizer import train_tokenizer
@@ -44,7 +45,7 @@ class DataError(ValueError):
     """What the stream of `raise_in` raises."""
 
 
-def make_stream(mesh, workdir: Path, settings: dict) -> BatchStream:
+def make_stream(mesh, settings: dict) -> BatchStream:
     """The batches of this process, with the trouble that is asked for at the fourth one."""
     features = tiny_runs.make_features(CONFIG, RECORDS)
     features[:, 0] = np.arange(RECORDS) / 100  # so that a batch shows which records it has
@@ -58,7 +59,6 @@ def make_stream(mesh, workdir: Path, settings: dict) -> BatchStream:
         features={"image": lambda numbers: features[numbers]},
     )
     me = str(jax.process_index())
-    seen = workdir / f"records.{me}.txt"
 
     def start(number: int):
         iterator = iter(batches)
@@ -69,9 +69,10 @@ def make_stream(mesh, workdir: Path, settings: dict) -> BatchStream:
                 raise DataError("record 7 has no image")
             if step == 4 and settings.get("hang_in") == me:
                 time.sleep(3600)
-            numbers = np.rint(100 * batch["features"]["image"][:, 0]).astype(int).tolist()
-            with seen.open("a") as file:
-                file.write(json.dumps({"step": step, "records": numbers}) + "\n")
+            if "records" in settings:
+                numbers = np.rint(100 * batch["features"]["image"][:, 0]).astype(int).tolist()
+                with Path(f"{settings['records']}.{me}").open("a") as file:
+                    file.write(json.dumps({"step": step, "records": numbers}) + "\n")
             yield batch
 
     return BatchStream(start)
@@ -95,7 +96,7 @@ def main(workdir: Path, settings: dict) -> None:
             step_function=run.step,
             state=run.state.replace(params=shard_params(mesh, run.state.params)),
             frozen=shard_params(mesh, run.frozen),
-            streams={"train": make_stream(mesh, workdir, settings)},
+            streams={"train": make_stream(mesh, settings)},
             steps=steps,
             samples_per_step=BATCH,
             mesh=mesh,
@@ -116,6 +117,7 @@ def main(workdir: Path, settings: dict) -> None:
 
 
 if __name__ == "__main__":
+    console.quiet_libraries()
     if int(sys.argv[3]) > 1:
         jax.distributed.initialize(
             f"127.0.0.1:{sys.argv[4]}", int(sys.argv[3]), int(sys.argv[2]), cluster_detection_method="deactivate"

@@ -42,7 +42,7 @@ def test_a_full_disk(tmp_path):
     workdir = tmp_path / "disk" / "run"
     with mounted(tmp_path / "disk", "-o", "size=8m"):
         with Processes(workdir, 1, **LONG) as processes:
-            processes.wait_for_step(4)
+            processes.wait_for_checkpoint(3)
             with contextlib.suppress(OSError), (tmp_path / "disk" / "other").open("wb", 0) as filler:
                 while True:
                     filler.write(bytes(4096))
@@ -58,8 +58,8 @@ def test_a_file_that_may_not_grow(tmp_path):
     """A quota, as far as a process can tell."""
     workdir = tmp_path / "run"
     with Processes(workdir, 1, **LONG) as processes:
-        processes.wait_for_step(4)
-        resource.prlimit(processes.pid(0), resource.RLIMIT_FSIZE, (100, 100))
+        processes.wait_for_checkpoint(3)
+        resource.prlimit(processes.pid(0), resource.RLIMIT_FSIZE, (20_000, 20_000))
         assert processes.ends() == [1]
         assert_one_error(processes.shown(0), "File too large")
     last = assert_whole(workdir)
@@ -75,7 +75,7 @@ def test_a_work_directory_that_cannot_be_written(tmp_path):
 def test_a_work_directory_that_vanishes(tmp_path):
     workdir = tmp_path / "run"
     with Processes(workdir, 1, **LONG) as processes:
-        processes.wait_for_step(4)
+        processes.wait_for_checkpoint(3)
         workdir.rename(tmp_path / "elsewhere")
         assert processes.ends() == [1]
         assert_one_error(processes.shown(0), str(workdir), "vanished")

@@ -9,26 +9,24 @@ from failing_processes import figures, run
 PLACES = [((1, 8), 3), ((1, 1), 6), ((2, 1), 9), ((1, 8), 12)]
 
 
-def global_batches(workdir, processes, first, last):
+def global_batches(records, processes):
     """step → record numbers, the parts of the processes one after the other."""
     parts = []
     for number in range(processes):
-        rows = [json.loads(line) for line in (workdir / f"records.{number}.txt").read_text().splitlines()]
-        parts.append({row["step"]: row["records"] for row in rows if first <= row["step"] <= last})
+        rows = [json.loads(line) for line in (records.with_name(f"{records.name}.{number}")).read_text().splitlines()]
+        parts.append({row["step"]: row["records"] for row in rows})
     return {step: sum((part[step] for part in parts), []) for step in parts[0]}
 
 
 def test_from_eight_devices_to_one_to_two_processes_and_back(tmp_path):
-    run(tmp_path / "whole", 1, devices=1, steps=12, pause=0)
-    expected = global_batches(tmp_path / "whole", 1, 1, 12)
+    run(tmp_path / "whole", 1, steps=12, pause=0, records=tmp_path / "expected")
+    expected = global_batches(tmp_path / "expected", 1)
     assert sorted(sum((expected[step] for step in range(1, 6)), [])) == list(range(40))  # an epoch of 5 batches
-    found, first = {}, 1
+    found = {}
     for (processes, devices), last in PLACES:
-        run(tmp_path / "moved", processes, devices=devices, steps=last, pause=0)
-        found |= global_batches(tmp_path / "moved", processes, first, last)
-        for number in range(processes):
-            (tmp_path / "moved" / f"records.{number}.txt").unlink()
-        first = last + 1
+        records = tmp_path / f"to step {last}"
+        run(tmp_path / "moved", processes, devices=devices, steps=last, pause=0, records=records)
+        found |= global_batches(records, processes)
     assert found == expected
     losses = [[row["loss"] for row in figures(tmp_path / name)] for name in ("moved", "whole")]
     np.testing.assert_allclose(*losses, rtol=1e-5)

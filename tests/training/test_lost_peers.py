@@ -12,7 +12,7 @@ PATIENCE = {"peer_timeout": 8, "pause": 0.3, "steps": 1000}
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
 def test_a_dead_or_stopped_peer_is_named(tmp_path, victim, number):
     with Processes(tmp_path / "run", 2, **PATIENCE) as processes:
-        processes.wait_for_step(4)
+        processes.wait_for_checkpoint(3)
         processes.send(victim, number)
         survivor = 1 - victim
         assert processes.end(survivor) == 75, processes.shown(survivor)
@@ -46,7 +46,7 @@ def test_a_step_that_does_not_end_ends_the_run_and_shows_where_each_process_is(t
 
 def test_sigterm_to_one_process_saves_and_stops_both_at_the_same_step(tmp_path):
     with Processes(tmp_path / "run", 2, **PATIENCE | {"peer_timeout": 60}) as processes:
-        processes.wait_for_step(4)
+        processes.wait_for_checkpoint(3)
         processes.send(1, signal.SIGTERM)
         assert processes.ends() == [143, 143]
         assert "The same command goes on from here" in processes.shown(0)
