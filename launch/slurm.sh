@@ -17,8 +17,8 @@
 #   DRY_RUN=1                   prints what would be run (also without Slurm)
 #
 # 120 s before the time limit, and when the job is preempted (give partitions a GraceTime), every task gets SIGTERM,
-# saves and exits with 143; the job is then put back into the queue under its number and goes on from the checkpoint.
-# Any other failure ends the job. `scancel JOB` ends it for good; `scancel --signal=TERM JOB` saves and requeues.
+# saves and exits with 143 (75 where a peer is lost); the job is then put back into the queue under its number and goes
+# on from the checkpoint. Any other failure ends the job. `scancel JOB` ends it for good; `scancel --signal=TERM JOB` saves and requeues.
 #
 # All GPUs of a node must be visible to all its tasks, of which each takes the one of its local number: ask for them
 # with --gpus-per-node or --gres, not with --gpus-per-task. With one task a node, that task takes them all.
@@ -36,7 +36,7 @@ if [[ ${1:---help} == --help || (-z ${SLURM_JOB_ID:-} && -z ${DRY_RUN:-}) ]]; th
     exit
 fi
 
-REQUEUE_CODE=143 # jaxclip/training/preemption.py: stopped by SIGTERM, all saved
+AGAIN=" 143 75 " # jaxclip/ending.py: stopped by SIGTERM and all saved; a peer is lost
 
 python=${PYTHON:-.venv/bin/python}
 export JAX_COMPILATION_CACHE_DIR=${JAX_COMPILATION_CACHE_DIR:-$PWD/runs/cache/programs}
@@ -72,8 +72,8 @@ echo "Job $SLURM_JOB_ID on $SLURM_JOB_NODELIST, start $((${SLURM_RESTART_COUNT:-
 
 code=0
 "${command[@]}" || code=$?
-if ((code == REQUEUE_CODE)); then
-    echo "Stopped and saved; job $SLURM_JOB_ID goes back into the queue."
+if [[ $AGAIN == *" $code "* ]]; then
+    echo "Exit code $code: job $SLURM_JOB_ID goes back into the queue."
     scontrol requeue "$SLURM_JOB_ID"
 fi
 exit "$code"

@@ -30,13 +30,13 @@
 #   TPU_POLL=30                      seconds between questions about the state
 #   DRY_RUN=                         1: prints the commands instead of running them
 #
-# `train` starts again after exit code 143 (stopped and saved), when the slice was taken away (it is deleted and asked
-# for again), and when the connection broke; any other exit code is the run's own error and ends it. Run it where it
+# `train` starts again after exit codes 143 (stopped and saved) and 75 (a peer is lost), when the slice was
+# taken away (it is deleted and asked for again), and when the connection broke; any other exit code is the run's own error and ends it. Run it where it
 # stays up, e.g. in tmux on a small VM. The slice costs money until `delete`.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-REQUEUE_CODE=143 # jaxclip/training/preemption.py: stopped by SIGTERM, all saved
+AGAIN=" 143 75 255 " # jaxclip/ending.py: stopped by SIGTERM, a peer is lost; 255 is ssh's own: the connection broke
 TPU_LOG=jaxclip.log
 
 usage() {
@@ -180,8 +180,7 @@ train() {
         fi
         echo "$TPU_NAME: exit code $code"
         sleep "${TPU_POLL:-30}" # a preemption is known a little later
-        # 255 is ssh's own: the connection broke, or could not be made.
-        if ((code != REQUEUE_CODE && code != 255)) && is_whole; then
+        if [[ $AGAIN != *" $code "* ]] && is_whole; then
             echo "The run has failed. The slice is kept for a look (logs), and costs money until: $0 delete" >&2
             return "$code"
         fi

@@ -47,20 +47,20 @@ class Needed:
 def blocks(prefix: str, tower: VisionConfig | TextConfig, rows: int, L: int, read: int) -> Iterator[Part]:
     """The residual attention blocks of a tower over `rows` rows of L positions, in order.
 
-    Behind the last block `read` tokens are read: of the others it needs keys and values alone.
+    Behind the last block `read` tokens are read: no others need its output projection and MLP.
     """
     W, hidden = tower.width, int(tower.width * tower.mlp_ratio)
     for layer in range(tower.layers):
         block = f"{prefix}/transformer/resblocks_{layer}"
         tokens = rows * L
-        asking = read if layer == tower.layers - 1 else tokens
+        passing = read if layer == tower.layers - 1 else tokens
         yield Part(f"{block}/ln_1")
-        yield Part(f"{block}/attn/in_proj", 2 * W * (asking * W + tokens * 2 * W))
-        yield Part(None, 2 * 2 * asking * L * W)
-        yield Part(f"{block}/attn/out_proj", 2 * asking * W * W)
+        yield Part(f"{block}/attn/in_proj", 2 * tokens * W * 3 * W)
+        yield Part(None, 2 * 2 * tokens * L * W)
+        yield Part(f"{block}/attn/out_proj", 2 * passing * W * W)
         yield Part(f"{block}/ln_2")
-        yield Part(f"{block}/mlp/c_fc", 2 * asking * W * hidden)
-        yield Part(f"{block}/mlp/c_proj", 2 * asking * hidden * W)
+        yield Part(f"{block}/mlp/c_fc", 2 * passing * W * hidden)
+        yield Part(f"{block}/mlp/c_proj", 2 * passing * hidden * W)
 
 
 def text_tower(config: TextConfig, D: int, rows: int, n: int) -> Iterator[Part]:

@@ -12,6 +12,7 @@ import yaml
 from launching import LAUNCH
 
 from jaxclip.training.preemption import EXIT_CODE
+from jaxclip.training.watch import LOST
 
 TEXT = (LAUNCH / "gke_jobset.yaml").read_text()
 VALUES = {
@@ -81,7 +82,7 @@ def test_saved_runs_start_again_without_being_counted(jobset, job):
     codes, disruption = job["podFailurePolicy"]["rules"]
     [container] = job["template"]["spec"]["containers"]
     assert codes["action"] == disruption["action"] == "FailJob"
-    assert codes["onExitCodes"] == {"containerName": container["name"], "operator": "In", "values": [EXIT_CODE]}
+    assert codes["onExitCodes"] == {"containerName": container["name"], "operator": "In", "values": [LOST, EXIT_CODE]}
     # Kubernetes takes podFailurePolicy with this restart policy only, and indexed jobs for stable names.
     assert job["template"]["spec"]["restartPolicy"] == "Never"
     assert (job["backoffLimit"], job["completionMode"]) == (0, "Indexed")

@@ -90,7 +90,7 @@ def test_sigterm_requeues_until_it_is_cancelled(slurm, stand_in):
     slurm.call("scancel", "--signal=TERM", job)
     slurm.wait_for_line(job, "restart 1: ", times=2)
     assert slurm.log(job).count(": saved") == 2
-    assert f"Stopped and saved; job {job} goes back into the queue." in slurm.log(job)
+    assert f"Exit code 143: job {job} goes back into the queue." in slurm.log(job)
     slurm.call("scancel", job)
     assert slurm.wait_for_end(job)["JobState"] == "CANCELLED"
     assert "restart 2" not in slurm.log(job)
