@@ -7,7 +7,7 @@ import pytest
 
 from jaxclip.config import ConfigError, parse
 from jaxclip.main import USER_ERRORS
-from jaxclip.prepare import images_to_cache, make_streams, prepare, run_length, stream_split
+from jaxclip.prepare import images_to_cache, make_streams, prepare, record_ids, run_length, stream_split
 from jaxclip.pretrained import Clip, load, save_directory
 from jaxclip.stages import make_evaluator, train_run
 from jaxclip.training.preemption import Preemption
@@ -85,6 +85,15 @@ def test_streams_carry_features_or_images(values, data_dir):
     features = next(iter(make_streams(run, cached)["train"]))
     assert features["features"]["image"].shape == (8, 1)
     assert features["texts"]["ends"].shape == (1, 24)
+
+
+def test_record_ids_are_those_of_the_batches(values, data_dir):
+    run = prepare(parse(values), data_dir)
+    numbers = {"scenes/train": {"image": lambda numbers: numbers}}
+    batches = iter(make_streams(run, numbers)["train"])
+    for step in range(1, 6):
+        found = [run.splits["scenes/train"][int(n)]["id"] for n in next(batches)["features"]["image"]]
+        assert record_ids(run, step) == {"train": found}
 
 
 def test_augmented_streams_run_the_frozen_image_tower(values, data_dir, tmp_path):

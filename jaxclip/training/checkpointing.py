@@ -127,7 +127,7 @@ class Checkpoints:
                 raise FileNotFoundError("the directory has vanished")
             yield
         except Exception as error:  # TensorStore reports a full disk as a ValueError, Orbax some as a RuntimeError
-            reason = str(error).strip().splitlines()[0][:300]
+            reason = str(error).strip().splitlines()[0]
             raise CheckpointError(
                 f"{self._directory}: the checkpoint of step {self._saving} could not be written: {reason} "
                 "(earlier checkpoints are untouched)"

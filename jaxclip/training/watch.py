@@ -190,9 +190,8 @@ class Watch:
         looked = time.monotonic()
         while not self._stop.wait(self._interval):
             now = time.monotonic()
-            if (
-                now - looked > self._settings.peer_timeout / 2
-            ):  # this process itself was stopped, and the peers were not
+            if now - looked > self._settings.peer_timeout / 2:
+                # This process itself was stopped: what it has not heard meanwhile says nothing.
                 self._progress = self._exchange = now
                 self._seen = dict.fromkeys(self._seen, now)
             looked = now

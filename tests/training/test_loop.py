@@ -1,6 +1,7 @@
 """The loop: resumes bitwise, never saves what is not a number, stops cleanly on SIGTERM."""
 
 import signal
+import time
 
 import jax
 import jax.numpy as jnp
@@ -9,8 +10,9 @@ import pytest
 import tiny_runs
 
 from jaxclip.config import FailureSettings, MeshSettings
+from jaxclip.data.pipeline import BatchStream
 from jaxclip.training.checkpointing import Checkpoints, load_trained
-from jaxclip.training.guard import BadSteps, TrainingError
+from jaxclip.training.guard import BadSteps, TrainingError, skip_bad_steps
 from jaxclip.training.loop import train
 from jaxclip.training.metrics_log import read_metrics
 from jaxclip.training.preemption import Preempted, Preemption
@@ -37,6 +39,7 @@ def start(run, tiny_config, tiny_tokenizer, tmp_path):
         checkpoints = Checkpoints(tmp_path / name / "checkpoints", "r1")
         defaults = {
             "step_function": run.step,
+            "streams": {"train": tiny_runs.make_stream(tiny_config, tiny_tokenizer, batch_size=BATCH)},
             "checkpoint_every": 100,
             "validate": None,
             "validate_every": 100,
@@ -50,7 +53,6 @@ def start(run, tiny_config, tiny_tokenizer, tmp_path):
             return train(
                 state=jax.tree.map(np.array, run.state),  # the loop gives the arrays of its start away
                 frozen=jax.tree.map(jnp.asarray, run.frozen),
-                streams={"train": tiny_runs.make_stream(tiny_config, tiny_tokenizer, batch_size=BATCH)},
                 steps=steps,
                 samples_per_step=BATCH,
                 mesh=make_mesh(MeshSettings()),
@@ -193,3 +195,64 @@ def test_validation_and_checkpoints_come_when_asked_and_at_the_end(run, start, t
     assert len(seen) == 3  # steps 2, 4 and 5
     assert steps_on_disk(tmp_path / "run") == [5]
     assert [row["step"] for row in figures(tmp_path / "run") if "loss" in row] == [1, 3, 5]
+
+
+def poisoned(stream, numbers):
+    """The same batches, those of these numbers (from 1) with features that are not finite."""
+
+    def start(number):
+        iterator = iter(stream)
+        iterator.set_state({"batches": number})
+        for step, batch in enumerate(iterator, number + 1):
+            if step in numbers:
+                batch["features"]["image"] = np.full_like(batch["features"]["image"], np.nan)
+            yield batch
+
+    return BatchStream(start)
+
+
+def test_bad_steps_are_skipped_counted_and_named_over_a_restart(run, start, tmp_path, tiny_config, tiny_tokenizer):
+    stream = poisoned(tiny_runs.make_stream(tiny_config, tiny_tokenizer, batch_size=BATCH), {3, 7, 9})
+
+    def go(name, steps, limit=3):
+        ids = {"train": ["a photograph"]}
+        bad_steps = BadSteps(limit, None, lambda step: ids, tmp_path / name / "bad_steps.jsonl")
+        step = skip_bad_steps(run.step, None)
+        return start(name, steps, step_function=step, streams={"train": stream}, bad_steps=bad_steps)
+
+    whole = go("whole", 10)
+    assert whole.step == 7  # updates that were made
+    go("parts", 5)
+    assert_bitwise(go("parts", 10), whole)
+    assert figures(tmp_path / "parts") == figures(tmp_path / "whole")
+    rows = {row["step"]: row for row in figures(tmp_path / "parts")}
+    assert [row.get("skipped_steps") for row in rows.values() if "loss" not in row] == [1, 2, 3]
+    bad = read_metrics(tmp_path / "parts" / "bad_steps.jsonl")
+    assert [row["step"] for row in bad] == [3, 7, 9] and bad[0]["records"] == {"train": ["a photograph"]}
+    go("limited", 5, limit=2)
+    with pytest.raises(TrainingError, match=r"of step 9 is nan \(2 steps were skipped\).*train: a photograph"):
+        go("limited", 10, limit=2)
+
+
+def test_clocks_that_jump_change_nothing(start, tmp_path, monkeypatch):
+    """The calendar goes back a day, then forth a year, within runs and between them."""
+    whole = start("whole", 6)
+    calendar, offset = time.time, [0.0]
+    monkeypatch.setattr(time, "time", lambda: calendar() + offset[0])
+    for steps, jump in ((2, -86_400.0), (4, 3.2e7), (6, -7e8)):
+        moved = at_call(1, lambda jump=jump: offset.__setitem__(0, jump))
+        jumped = start("jumping", steps, checkpoint_every=1, validate_every=1, validate=moved)
+    assert_bitwise(jumped, whole)
+    rows = [row for row in read_metrics(tmp_path / "jumping" / "metrics.jsonl") if "loss" in row]
+    losses = [row["loss"] for row in figures(tmp_path / "whole")]
+    assert [row["loss"] for row in rows] == losses
+    assert all(0 <= row["performance/goodput"] <= 1 for row in rows)
+
+
+def test_speed_is_logged_beside_the_figures(start, tmp_path):
+    start("run", 4, log_every=2)
+    for row in read_metrics(tmp_path / "run" / "metrics.jsonl"):
+        assert row["performance/flops_per_second"] > 0
+        assert row["performance/step_seconds_p50"] <= row["performance/step_seconds_p99"]
+        assert row["performance/compilations"] >= 1 and row["performance/memory_peak_bytes"] > 0
+        assert 0 < row["samples_per_second"] == pytest.approx(BATCH * row["performance/steps_per_second"])
