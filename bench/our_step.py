@@ -17,6 +17,7 @@ from jaxclip import objectives
 from jaxclip.config import OptimizerSettings
 from jaxclip.data.packing import pack
 from jaxclip.model import CLIP
+from jaxclip.planning.traced_flops import traced_flops
 from jaxclip.pretrained import Clip
 from jaxclip.training.optimizer import build_optimizer
 from jaxclip.training.step import Term, TrainState, init_state, make_step
@@ -97,7 +98,7 @@ def our_batch(figure: Figure, clip: Clip, inputs: dict) -> dict:
     return jax.device_put(batch)
 
 
-def our_training(figure: Figure, clip: Clip) -> tuple[Callable, TrainState, FlatParams]:
+def our_training(figure: Figure, clip: Clip, remat: str = REMAT) -> tuple[Callable, TrainState, FlatParams]:
     """(the compiled step that `jaxclip.main` runs, its first state, the frozen parameters that it needs)."""
     layers = "whole_text_layers" if figure.front_layers is None else f"front_text_layers({figure.front_layers})"
     trained, frozen = partition(clip.params, (layers, *SHARED_TEXT_PARAMETERS))
@@ -106,7 +107,7 @@ def our_training(figure: Figure, clip: Clip) -> tuple[Callable, TrainState, Flat
     model = CLIP(
         clip.config,
         dtype=np.dtype("bfloat16" if figure.bfloat16 else "float32"),
-        remat=REMAT,
+        remat=remat,
         text_splits=text_layer_splits(trained, clip.config.text.layers),
     )
     terms = [Term(name, name, objectives.build(objective), 1.0) for name, (objective, _) in figure.streams.items()]
@@ -116,6 +117,12 @@ def our_training(figure: Figure, clip: Clip) -> tuple[Callable, TrainState, Flat
     optimizer = build_optimizer(settings, schedule)
     step = make_step(model, terms, roles, optimizer, schedule, clamp_logit_scale=True)
     return jax.jit(step, donate_argnums=0), init_state(jax.device_put(trained), optimizer), jax.device_put(frozen)
+
+
+def useful_flops(figure: Figure, clip: Clip, batch: dict) -> int:
+    """FLOPs of the step's matrix products, without what it computes a second time to save memory."""
+    step, state, frozen = our_training(figure, clip, remat="none")
+    return traced_flops(step, state, frozen, batch)
 
 
 def our_step(figure: Figure, clip: Clip, batch: dict) -> Callable[[], float]:

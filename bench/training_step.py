@@ -12,6 +12,7 @@ tower is frozen) and packs captions into rows; the peer is the step as the paper
   plain             SemCLIP without cached features and without packing, on both sides alike
 """
 
+import statistics
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -62,12 +63,15 @@ def main(arguments: list[str]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         model, clip = peers.random_model(ARCH, Path(folder))
     inputs = our_step.make_inputs(figure, BATCH_SIZE.value)
+    batch = our_step.our_batch(figure, clip, inputs)
     steps = {
         "peer": peer_step(figure, model, inputs),
-        "jaxclip": our_step.our_step(figure, clip, our_step.our_batch(figure, clip, inputs)),
+        "jaxclip": our_step.our_step(figure, clip, batch),
     }
     losses = {name: [step() for _ in range(2)] for name, step in steps.items()}
     seconds = measure.in_turn(steps, ROUNDS.value, warm_up=0)
+    flops_a_second = our_step.useful_flops(figure, clip, batch) / statistics.median(seconds["jaxclip"])
+    peak = measure.matmul_peak("bfloat16" if figure.bfloat16 else "float32")
     measure.keep(
         f"training_step_{FIGURE.value}",
         {
@@ -75,6 +79,8 @@ def main(arguments: list[str]) -> None:
             "goal": figure.goal,
             "seconds": {name: measure.describe_times(values) for name, values in seconds.items()},
             "losses": losses,
+            "share_of_matmul_peak": flops_a_second / peak,
+            "matmul_peak_gflops": peak / 1e9,
             "batch": {"records_a_stream": BATCH_SIZE.value, "streams": len(figure.streams)},
         },
     )
