@@ -74,6 +74,7 @@ def test_the_directory_stands_alone(source, tmp_path):
         "preprocessing.json",
         "tokenizer.json",
         "params",
+        "checksums.json",
     }
     clip = load(tmp_path / "converted")
     assert clip.config == SMALL and clip.preprocessing == CLIP
