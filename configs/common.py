@@ -56,7 +56,7 @@ def fine_tuning(
     config.checkpoint = ConfigDict({"every": 200, "best": "original_over_negation"})
     config.mesh = ConfigDict({"data": -1, "model": 1})
     config.failure = ConfigDict(
-        {"skip_bad_steps": 0, "max_gradient_norm": placeholder(float), "peer_timeout": 60.0, "hang_timeout": 1800.0}
+        {"skip_bad_steps": 0, "max_gradient_norm": placeholder(float), "peer_timeout": 90.0, "hang_timeout": 1800.0}
     )
     config.log_every = 10
     return config
