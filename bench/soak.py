@@ -57,7 +57,7 @@ def start(workdir: Path, output: Path, steps: int) -> list[subprocess.Popen]:
     command = [sys.executable, "-m", "jaxclip.main", "--config=configs/semclip.py:smoke", f"--workdir={workdir}"]
     command += [f"--data_dir={output / 'data'}", f"--config.schedule.steps={steps}", "--config.checkpoint.every=3"]
     command += ["--config.streams.train.batch_size=8", "--config.log_every=1", "--config.evaluation.splits=()"]
-    command += ["--config.evaluation.validation=", "--config.model.remat=False", "--config.failure.peer_timeout=30"]
+    command += ["--config.evaluation.validation=", "--config.model.remat=False"]
     environment = {
         **os.environ,
         "JAX_PLATFORMS": "cpu",
@@ -68,7 +68,8 @@ def start(workdir: Path, output: Path, steps: int) -> list[subprocess.Popen]:
         "SLURM_STEP_NODELIST": "localhost",
         "SLURM_STEP_NUM_NODES": "1",
         "SLURM_NTASKS": str(PROCESSES),
-        # Restarts do not compile again.
+        # Most of the time of a restart is compilation. JAX keeps programs for process 0 only.
+        "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
         "JAX_COMPILATION_CACHE_DIR": str(output / "programs"),
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
     }

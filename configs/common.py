@@ -60,7 +60,7 @@ def fine_tuning(
     config.microbatch = placeholder(int)
     config.loss_chunk = placeholder(int)
     config.failure = ConfigDict(
-        {"skip_bad_steps": 0, "max_gradient_norm": placeholder(float), "peer_timeout": 60.0, "hang_timeout": 1800.0}
+        {"skip_bad_steps": 0, "max_gradient_norm": placeholder(float), "peer_timeout": 90.0, "hang_timeout": 1800.0}
     )
     config.log_every = 10
     return config

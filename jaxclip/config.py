@@ -180,7 +180,7 @@ class FailureSettings(_Section):
 
     skip_bad_steps: int = Field(default=0, ge=0)
     max_gradient_norm: float | None = Field(default=None, gt=0)
-    peer_timeout: float = Field(default=60.0, gt=0)
+    peer_timeout: float = Field(default=90.0, gt=0)
     hang_timeout: float = Field(default=1800.0, gt=0)
 
 

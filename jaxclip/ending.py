@@ -23,6 +23,7 @@ from jaxclip.training.preemption import EXIT_CODE, Preempted
 @contextlib.contextmanager
 def told(*user_errors: type[Exception]) -> Iterator[None]:
     """Ends the program when what is within raises; `user_errors` are shown without a traceback."""
+    sys.unraisablehook = _without_late_calls
     try:
         yield
     except Preempted:
@@ -34,6 +35,16 @@ def told(*user_errors: type[Exception]) -> Iterator[None]:
         _leave(f"Error: {error}", 1)
     except Exception:
         _leave(traceback.format_exc(), 1)
+
+
+def _without_late_calls(report) -> None:
+    """Shows an exception that cannot be raised anywhere, as Python does.
+
+    When one file of a checkpoint cannot be written, Orbax gives up the save, and TensorStore then reports each of the
+    other files to an event loop that is gone.
+    """
+    if str(report.exc_value) != "Event loop is closed":
+        sys.__unraisablehook__(report)
 
 
 def _leave(message: str, code: int) -> None:
