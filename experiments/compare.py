@@ -14,7 +14,7 @@ from absl import app, flags
 from tqdm import tqdm
 
 from experiments import document
-from experiments.running import plan, result_file, run_trial, trial_config, write_json
+from experiments.running import params_file, plan, result_file, run_trial, trial_config, write_json
 from jaxclip import console
 from jaxclip.training.preemption import Preempted, Preemption
 
@@ -40,7 +40,15 @@ def main(arguments: Sequence[str]) -> None:
         for trial, seed in tqdm(missing, desc="trials", unit="trial", dynamic_ncols=True):
             tqdm.write(f"{trial.group}: {trial.label}, seed {seed}")
             config = trial_config(trial, seed)
-            result = run_trial(config, workdir / "cache", data_dir, preemption, base_file=workdir / "base.json")
+            result = run_trial(
+                config,
+                workdir / "cache",
+                data_dir,
+                preemption,
+                base_file=workdir / "base.json",
+                params_file=params_file(workdir, trial, seed),
+                interpolation=trial.interpolation,
+            )
             write_json(result_file(workdir, trial, seed), result)
     except Preempted:
         raise SystemExit("Stopped by SIGTERM. The same command goes on with the trial that was stopped.") from None

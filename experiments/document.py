@@ -8,6 +8,7 @@ from pathlib import Path
 import scipy.stats
 
 from experiments import pictures
+from experiments.running import result_file
 from experiments.trials import ABLATIONS, METHODS, Trial
 from jaxclip.files import write_atomically
 
@@ -38,11 +39,11 @@ METRICS = {
 Scores = Mapping[str, Mapping[str, Mapping[str, float]]]  # split → metric → value, n, low, high
 
 
-def read_results(workdir: Path, trials: Sequence[Trial]) -> dict[tuple[str, str], list[dict]]:
-    """(group, label) → the results of its seeds, of the trials that are finished."""
+def read_results(workdir: Path, trials: Sequence[Trial], seeds: int | None = None) -> dict[tuple[str, str], list[dict]]:
+    """(group, label) → the results of its first `seeds` seeds (None: all), of the trials that are finished."""
     results = {}
     for trial in trials:
-        files = sorted((workdir / trial.group / trial.label).glob("seed_*.json"))
+        files = sorted(result_file(workdir, trial, 0).parent.glob("seed_*.json"))[:seeds]
         if files:
             results[trial.group, trial.label] = [json.loads(file.read_text(encoding="utf-8")) for file in files]
     return results
@@ -97,11 +98,11 @@ def _scores(results: Mapping, group: str) -> dict[str, list[Scores]]:
 def generated(workdir: Path, folder: Path) -> list[str]:
     """The lines below the marker; writes the pictures into `folder`."""
     base = json.loads((workdir / "base.json").read_text(encoding="utf-8"))
-    results = read_results(workdir, (*METHODS, *ABLATIONS))
+    results = read_results(workdir, METHODS)
+    ablations = read_results(workdir, ABLATIONS, seeds=1)
     methods = _scores(results, "methods")
     base_row = {"base": [base["scores"]]}
-    minutes = sum(r.get("seconds", 0) for seeds in results.values() for r in seeds) / 60
-    trainings = sum(map(len, results.values()))
+    trainings = [json.loads(file.read_text(encoding="utf-8"))["seconds"] for file in workdir.glob("*/*/seed_*.json")]
     lines = [
         "## The starting model",
         "",
@@ -140,13 +141,13 @@ def generated(workdir: Path, folder: Path) -> list[str]:
         "",
     ]
     for group in dict.fromkeys(trial.group for trial in ABLATIONS):
-        rows = _scores(results, group)
+        rows = _scores(ablations, group)
         for split in ("scenes/test", "scenes/test_templates") if rows else ():
             lines += [f"### {group[0].upper()}{group[1:]}, `{split}`", "", *table(rows, split)]
     folder.mkdir(parents=True, exist_ok=True)
     for name, figure in drawn.items():
         (folder / f"results_{name}.png").write_bytes(pictures.png(figure))
-    lines += [f"{trainings} trainings, {minutes:.0f} minutes of training in all.", ""]
+    lines += [f"{sum(s > 0 for s in trainings)} trainings, {sum(trainings) / 60:.0f} minutes of training in all.", ""]
     return lines
 
 

@@ -1,11 +1,15 @@
 """Training and measuring one trial, and where its result is kept."""
 
+import functools
 import importlib
+import io
 import json
 import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
+
+import numpy as np
 
 from experiments.trials import ABLATIONS, METHODS, Trial
 from jaxclip.config import Config, parse
@@ -15,6 +19,7 @@ from jaxclip.files import write_atomically
 from jaxclip.prepare import Run, images_to_cache, prepare
 from jaxclip.stages import make_evaluator, score_splits, train_run
 from jaxclip.training.preemption import Preemption
+from jaxclip.training.sharding import shard_params
 from jaxclip.training.trainable import FlatParams
 
 SPLITS = (
@@ -68,17 +73,47 @@ def measure(run: Run, evaluator: Evaluator, trained: FlatParams, label: str) -> 
     return {"scores": scores, "layers": analyse_layers(run, evaluator, trained)}
 
 
-def run_trial(config: Config, cache: Path, data_dir: Path, preemption: Preemption, *, base_file: Path) -> dict:
+def interpolated(start: FlatParams, trained: FlatParams, share: float) -> FlatParams:
+    """(1 − share)·start + share·trained, leaf by leaf."""
+    return {path: (1 - share) * start[path] + share * leaf for path, leaf in trained.items()}
+
+
+def trained_parameters(
+    run: Run, evaluator: Evaluator, features: dict, preemption: Preemption, path: Path
+) -> tuple[FlatParams, float]:
+    """What the run's training ends with, and its seconds: from `path` (.npz) if it is there, else trained and kept."""
+    seconds = 0.0
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        started = time.perf_counter()
+        with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
+            trained = train_run(run, evaluator, features, Path(scratch), preemption)
+        seconds = time.perf_counter() - started
+        content = io.BytesIO()
+        np.savez(content, **trained)
+        write_atomically(path, content.getvalue())
+    with np.load(path) as arrays:
+        return shard_params(run.mesh, dict(arrays)), seconds
+
+
+def run_trial(
+    config: Config,
+    cache: Path,
+    data_dir: Path,
+    preemption: Preemption,
+    *,
+    base_file: Path,
+    params_file: Path,
+    interpolation: float = 1.0,
+) -> dict:
     """Trains and measures; the starting model too, where `base_file` is not there yet."""
     run = prepare(config, data_dir)
     evaluator = make_evaluator(run, preemption)
     features = evaluator.cache_features(images_to_cache(run), run.start.params, cache)
     if not base_file.exists():
         write_json(base_file, measure(run, evaluator, run.trained, "base"))
-    started = time.perf_counter()
-    with tempfile.TemporaryDirectory(dir=base_file.parent) as scratch:
-        trained = train_run(run, evaluator, features, Path(scratch), preemption)
-    seconds = time.perf_counter() - started
+    trained, seconds = trained_parameters(run, evaluator, features, preemption, params_file)
+    trained = interpolated(run.trained, trained, interpolation)
     return {**measure(run, evaluator, trained, "final"), "seconds": seconds, "config": config.model_dump(mode="json")}
 
 
@@ -89,11 +124,31 @@ def write_json(path: Path, content: dict) -> None:
 
 
 def result_file(workdir: Path, trial: Trial, seed: int) -> Path:
-    """Where a trial's scores are kept."""
-    return workdir / trial.group / trial.label / f"seed_{seed}.json"
+    """Where a trial's scores are kept. Trials that are the same under several names share one file."""
+    first = first_alike(trial, same_interpolation=True)
+    return workdir / first.group / first.label / f"seed_{seed}.json"
+
+
+def params_file(workdir: Path, trial: Trial, seed: int) -> Path:
+    """Where the trained parameters of a trial are kept; those of an interpolation are the whole training's."""
+    first = first_alike(trial, same_interpolation=False)
+    return workdir / first.group / first.label / f"seed_{seed}.npz"
+
+
+@functools.cache
+def first_alike(trial: Trial, *, same_interpolation: bool) -> Trial:
+    """The first trial of all that trains with the same config."""
+    config = trial_config(trial, 0)
+    for other in (*METHODS, *ABLATIONS):
+        if same_interpolation and other.interpolation != trial.interpolation:
+            continue
+        if other.config.partition(":")[0] == trial.config.partition(":")[0] and trial_config(other, 0) == config:
+            return other
+    return trial
 
 
 def plan(seeds: Sequence[int], only: Sequence[str]) -> list[tuple[Trial, int]]:
     """What is to be trained, in order."""
     trials = [(trial, seed) for seed in seeds for trial in METHODS] + [(trial, seeds[0]) for trial in ABLATIONS]
-    return [(trial, seed) for trial, seed in trials if not only or trial.group in only]
+    wanted = [(trial, seed) for trial, seed in trials if not only or trial.group in only]
+    return list(dict.fromkeys((first_alike(trial, same_interpolation=True), seed) for trial, seed in wanted))

@@ -16,7 +16,7 @@ LAYERS = {
 }
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Trial:
     """One training, to be repeated by seed.
 
@@ -25,12 +25,14 @@ class Trial:
       label: its row.
       config: a file of configs/, without its ending, and after a colon its variant.
       changes: path of a config key → its value.
+      interpolation: share of the trained weights; the rest is the starting model's (WiSE-FT, arXiv 2109.01903).
     """
 
     group: str
     label: str
     config: str
     changes: Mapping[str, object] = dataclasses.field(default_factory=dict)
+    interpolation: float = 1.0
 
 
 METHODS = tuple(
@@ -111,4 +113,27 @@ TERMS = _triplet(
         },
     }
 )
-ABLATIONS = (*_layers("semclip", "SemCLIP"), *_layers("triplet", "triplet"), *PROJECTIONS, *WEIGHTS, *TERMS)
+# How far `triplet` goes on held-out sentences, tried in other ways than by its layers and terms.
+ATTEMPTS = tuple(
+    Trial("attempts with triplet", label, "triplet", changes)
+    for label, changes in {
+        "as it is": {},
+        "learning rate 5e-4": {"optimizer.learning_rate": 5e-4},
+        "1,200 steps": {"schedule.steps": 1200},
+        "four times the scenes": {"datasets.scenes.train_size": 20_000, "schedule.steps": 1200},
+    }.items()
+)
+INTERPOLATIONS = tuple(
+    Trial(f"{label} interpolated", f"{share:.0%}", config, interpolation=share)
+    for label, config in {"triplet": "triplet", "SemCLIP": "semclip"}.items()
+    for share in (0.25, 0.5, 0.75, 1.0)
+)
+ABLATIONS = (
+    *INTERPOLATIONS,
+    *_layers("triplet", "triplet"),
+    *TERMS,
+    *ATTEMPTS,
+    *_layers("semclip", "SemCLIP"),
+    *PROJECTIONS,
+    *WEIGHTS,
+)

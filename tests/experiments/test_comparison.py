@@ -7,7 +7,16 @@ import numpy as np
 import pytest
 
 from experiments import document
-from experiments.running import SPLITS, plan, result_file, run_trial, trial_config, write_json
+from experiments.running import (
+    SPLITS,
+    interpolated,
+    params_file,
+    plan,
+    result_file,
+    run_trial,
+    trial_config,
+    write_json,
+)
 from experiments.trials import ABLATIONS, METHODS, Trial
 from jaxclip import objectives
 from jaxclip.pretrained import load
@@ -33,9 +42,26 @@ def test_a_trial_differs_by_its_changes_only():
 
 def test_methods_take_every_seed_and_ablations_the_first():
     todo = plan([4, 5], [])
-    assert len(todo) == 2 * len(METHODS) + len(ABLATIONS)
+    assert [trial.label for trial, _ in todo[: 2 * len(METHODS)]] == 2 * [trial.label for trial in METHODS]
     assert {seed for trial, seed in todo if trial in ABLATIONS} == {4}
     assert {trial.group for trial, _ in plan([1], ["methods"])} == {"methods"}
+
+
+def test_what_is_the_same_training_under_two_names_is_done_once(tmp_path):
+    todo = [trial for trial, _ in plan([1], [])]
+    semclip = next(trial for trial in METHODS if trial.label == "SemCLIP")
+    same = [trial for trial in ABLATIONS if trial.label in ("n = 2", "front 3", "1, 1, 1 (semclip)")]
+    same = [trial for trial in same if trial.config == "semclip"]
+    assert len(same) == 3 and not set(same) & set(todo)
+    assert {result_file(tmp_path, trial, 1) for trial in same} == {result_file(tmp_path, semclip, 1)}
+    half = next(trial for trial in ABLATIONS if trial.interpolation == 0.5 and trial.config == "semclip")
+    assert half in todo and params_file(tmp_path, half, 1) == params_file(tmp_path, semclip, 1)
+    assert result_file(tmp_path, half, 1) != result_file(tmp_path, semclip, 1)
+
+
+def test_interpolation_is_linear_in_the_weights():
+    between = interpolated({"a": np.array([1.0, 2.0])}, {"a": np.array([3.0, 6.0])}, 0.25)
+    np.testing.assert_allclose(between["a"], [1.5, 3.0])
 
 
 def test_intervals_are_students(tmp_path):
@@ -99,13 +125,24 @@ def test_a_trial_is_trained_and_measured_and_the_base_once(tmp_path):
     changes = {f"datasets.scenes.{key}": size for key, size in sizes.items()}
     trial = Trial("methods", "few steps", "omni_negclip", {**changes, "schedule.steps": 2, "schedule.warmup_steps": 1})
     base_file = tmp_path / "base.json"
-    result = run_trial(trial_config(trial, 1), tmp_path / "cache", tmp_path / "data", Preemption(), base_file=base_file)
+
+    def run(seed, interpolation=1.0):
+        files = {"base_file": base_file, "params_file": tmp_path / f"seed_{seed}.npz"}
+        config = trial_config(trial, seed)
+        folders = tmp_path / "cache", tmp_path / "data"
+        return run_trial(config, *folders, Preemption(), **files, interpolation=interpolation)
+
+    result = run(1)
     base = json.loads(base_file.read_text())
     assert set(result["scores"]) == set(base["scores"]) == set(SPLITS)
     assert result["scores"]["scenes/test"]["caption_to_image_r1"]["n"] == 16
     assert len(result["layers"]["scenes/test"]["negation"]) == 7  # before the first of six layers, and after each
     assert result["scores"] != base["scores"] and result["config"]["schedule"]["steps"] == 2
     written = base_file.stat().st_mtime_ns
-    run_trial(trial_config(trial, 2), tmp_path / "cache", tmp_path / "data", Preemption(), base_file=base_file)
+    run(2)
     assert base_file.stat().st_mtime_ns == written
-    assert {entry.name for entry in tmp_path.iterdir()} == {"base.json", "cache", "data"}  # no scratch is left
+    # No scratch is left, and what is trained is trained once.
+    kept = {"base.json", "cache", "data", "seed_1.npz", "seed_2.npz"}
+    assert {entry.name for entry in tmp_path.iterdir()} == kept
+    assert run(1)["scores"] == result["scores"]
+    assert run(1, interpolation=0.0)["scores"] == base["scores"]
