@@ -1,6 +1,5 @@
 """Reads what a compiled program does from its text (`compiled.as_text()`)."""
 
-import math
 import re
 from collections import Counter
 
@@ -45,8 +44,3 @@ def operations(text: str) -> Counter[tuple[str, Shape]]:
 def shapes(found: Counter[tuple[str, Shape]], operation: str) -> Counter[Shape]:
     """The shapes of one operation's results, and how often each is made."""
     return Counter({shape: times for (name, shape), times in found.items() if name == operation})
-
-
-def elements(found: Counter[tuple[str, Shape]], operation: str) -> int:
-    """The elements of all results of one operation together."""
-    return sum(times * math.prod(shape) for shape, times in shapes(found, operation).items())
