@@ -86,7 +86,7 @@ def test_the_command_ends_with_1_where_something_is_wrong(files):
     command = [sys.executable, "-m", "jaxclip.main", "--dry_run", *arguments]
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert result.returncode == 1
-    assert "Error: " in result.stdout and "rows.csv, line 5: 'caption': expected a text, found ''" in result.stdout
+    assert "Error: " in result.stderr and "rows.csv, line 5: 'caption': expected a text, found ''" in result.stderr
     assert "Traceback" not in result.stdout + result.stderr
     assert not (files / "run").exists()
 

@@ -79,8 +79,8 @@ def test_a_work_directory_is_free_after_settings_that_could_not_run(tmp_path):
         command = [sys.executable, "-m", "jaxclip.main", *arguments]
         found.append(subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True))
     assert [result.returncode for result in found] == [1, 1]
-    assert "mistyped.csv: no such annotation file" in found[0].stdout
-    assert "other.csv: no such annotation file" in found[1].stdout
+    assert "mistyped.csv: no such annotation file" in found[0].stderr
+    assert "other.csv: no such annotation file" in found[1].stderr
 
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason="needs the photographs and captions of shared/data")
