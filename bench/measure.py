@@ -21,13 +21,15 @@ RESULTS = Path("runs/bench")
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "torch", "open_clip_torch", "transformers")
 
 
-def in_turn(functions: Mapping[str, Callable[[], object]], rounds: int, warm_up: int = 1) -> dict[str, list[float]]:
+def in_turn(
+    functions: Mapping[str, Callable[[], object]], rounds: int, warm_up: int = 1, *, bar: bool = True
+) -> dict[str, list[float]]:
     """Seconds of each call, round by round: every function once, then every function again.
 
     What else the machine does then falls on all of them alike. The first `warm_up` rounds are not kept.
     """
     seconds = {name: [] for name in functions}
-    for number in tqdm(range(warm_up + rounds), desc="rounds", unit="round", dynamic_ncols=True):
+    for number in tqdm(range(warm_up + rounds), desc="rounds", unit="round", dynamic_ncols=True, disable=not bar):
         for name, function in functions.items():
             start = time.perf_counter()
             function()
@@ -52,7 +54,7 @@ def matmul_peak(dtype: str, rounds: int = 5) -> float:
     for rows, inner, columns in ((1024, 1024, 1024), (1024, 512, 2048), (2048, 2048, 2048)):
         left, right = (jnp.ones(shape, dtype) for shape in ((rows, inner), (inner, columns)))
         product = jax.jit(functools.partial(jnp.matmul, preferred_element_type=jnp.float32))
-        times = in_turn({"product": lambda: jax.block_until_ready(product(left, right))}, rounds)["product"]  # noqa: B023
+        times = in_turn({"product": lambda: jax.block_until_ready(product(left, right))}, rounds, bar=False)["product"]  # noqa: B023
         best = max(best, 2 * rows * inner * columns / min(times))
     return best
 
