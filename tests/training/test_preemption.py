@@ -35,6 +35,7 @@ def test_the_exit_code_is_that_of_a_process_ended_by_sigterm():
 
 HANGING = """
 import ctypes, signal
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell starts what it runs in the background without
 from jaxclip.training.preemption import Preemption
 preemption = Preemption().install()
 signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM, signal.SIGINT])  # of the main thread alone
@@ -47,9 +48,11 @@ ctypes.CDLL(None).sleep(3600)  # in C, as in a collective whose other side is go
 def test_the_second_signal_ends_a_process_that_hangs(number, code):
     process = subprocess.Popen([sys.executable, "-c", HANGING], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     assert process.stdout.readline() == b"ready\n"
-    while process.poll() is None:
+    end = time.monotonic() + 60
+    while process.poll() is None and time.monotonic() < end:
         process.send_signal(number)
         time.sleep(0.2)
+    process.kill()
     _, shown = process.communicate()
     assert process.returncode == code
     assert f"{number.name} came twice" in shown.decode()
