@@ -34,12 +34,7 @@ from jaxclip.training.checkpointing import load_trained
 from jaxclip.training.metrics_log import read_metrics
 from jaxclip.training.preemption import Preemption
 from jaxclip.training.trainable import flatten
-
-DOCUMENT = flags.DEFINE_string("document", "docs/scaling.md", "The page that the table is written into.")
-LAYOUT = flags.DEFINE_integer("layout", None, "Number of the layout that this process trains on; used internally.")
-FORM = flags.DEFINE_list("form", [], "Names of the forms that this process trains; used internally.")
-WORKDIR = flags.DEFINE_string("workdir", None, "Where this process writes; used internally.")
-PROCESS = flags.DEFINE_list("process", [], "Coordinator and number of this process; used internally.")
+from jaxclip.training.watch import Watch
 
 BEGIN, END = "<!-- python -m bench.equality writes from here -->", "<!-- to here -->"
 STEPS, BATCH_SIZE = 10, 32
@@ -113,8 +108,8 @@ def train_forms(layout: Layout, forms: Sequence[str], workdir: Path) -> None:
     """Trains in this process, or in this one of several."""
     for form in forms:
         run = prepare(run_config(layout, form, workdir / "model"), workdir / "data")
-        preemption = Preemption()
-        train_run(run, make_evaluator(run, preemption), {}, workdir / layout.title / form, preemption)
+        watch = Watch(Preemption(), run.config.failure)
+        train_run(run, make_evaluator(run, watch), {}, workdir / layout.title / form, watch)
 
 
 def measure(runs: Mapping[int, Sequence[str]], workdir: Path) -> Results:
@@ -217,17 +212,17 @@ def main(arguments: Sequence[str]) -> None:
     if len(arguments) > 1:
         raise app.UsageError(f"unexpected argument {arguments[1]!r}")
     console.quiet_libraries()
-    if LAYOUT.value is not None:
-        layout = LAYOUTS[LAYOUT.value]
-        if PROCESS.value:
-            jax.distributed.initialize(PROCESS.value[0], layout.processes, int(PROCESS.value[1]))
-        train_forms(layout, [list(FORMS)[int(number)] for number in FORM.value], Path(WORKDIR.value))
+    if flags.FLAGS.layout is not None:
+        layout = LAYOUTS[flags.FLAGS.layout]
+        if flags.FLAGS.process:
+            jax.distributed.initialize(flags.FLAGS.process[0], layout.processes, int(flags.FLAGS.process[1]))
+        train_forms(layout, [list(FORMS)[int(number)] for number in flags.FLAGS.form], Path(flags.FLAGS.workdir))
         return
     with tempfile.TemporaryDirectory() as workdir:
         results = measure(RUNS, Path(workdir))
     text = section(results)
     print(text)
-    write_section(Path(DOCUMENT.value), text)
+    write_section(Path(flags.FLAGS.document), text)
     beyond = [
         f"{LAYOUTS[number].title}, {form}"
         for (number, form), (_, loss, _, parameter) in differences(results).items()
@@ -238,4 +233,9 @@ def main(arguments: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
+    flags.DEFINE_string("document", "docs/scaling.md", "The page that the table is written into.")
+    flags.DEFINE_integer("layout", None, "Number of the layout that this process trains on; used internally.")
+    flags.DEFINE_list("form", [], "Names of the forms that this process trains; used internally.")
+    flags.DEFINE_string("workdir", None, "Where this process writes; used internally.")
+    flags.DEFINE_list("process", [], "Coordinator and number of this process; used internally.")
     app.run(main)

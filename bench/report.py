@@ -17,7 +17,6 @@ from bench.measure import RESULTS
 from jaxclip.files import write_atomically
 from jaxclip.reporting.plots import BLUE, STYLE, VERMILLION, png
 
-DOCUMENT = flags.DEFINE_string("document", "docs/speed.md", "The page to write; its picture goes beside it.")
 MARKER = "<!-- Below this line everything is written by bench/report.py. -->"
 STEPS = {
     "training_step_semclip": "SemCLIP step, whole text tower, float32",
@@ -139,8 +138,9 @@ def main(arguments: list[str]) -> None:
     results = read_results(RESULTS)
     if not results:
         raise app.UsageError(f"{RESULTS}: no results yet; run the commands in bench/ first, or `make bench`")
-    write(Path(DOCUMENT.value), results)
+    write(Path(flags.FLAGS.document), results)
 
 
 if __name__ == "__main__":
+    flags.DEFINE_string("document", "docs/speed.md", "The page to write; its picture goes beside it.")
     app.run(main)

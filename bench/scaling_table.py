@@ -27,10 +27,6 @@ RECORDS_A_CHIP = 128  # 32,768 records with 3 captions each on 256 chips
 DOCUMENT = Path("docs/scaling.md")
 BEGIN, END = "<!-- scaling table: begin -->", "<!-- scaling table: end -->"
 
-CELLS = flags.DEFINE_string("cells", "runs/scaling", "Where finished cells are kept.")
-ONLY = flags.DEFINE_list("only", [], "Cells to make, as MODEL@TOPOLOGY; by default all.")
-SEARCH = flags.DEFINE_bool("search", False, "Also find the largest batch a chip.")
-
 
 def command(model: str, topology: str, output: Path) -> list[str]:
     """The plan of one cell."""
@@ -114,14 +110,14 @@ def main(arguments: Sequence[str]) -> None:
     """Makes the cells that are missing, then the table."""
     if len(arguments) > 1:
         raise app.UsageError(f"unexpected argument {arguments[1]!r}; see --help")
-    folder = Path(CELLS.value)
+    folder = Path(flags.FLAGS.cells)
     folder.mkdir(parents=True, exist_ok=True)
-    wanted = [cell for cell in cells(folder) if not ONLY.value or f"{cell[0]}@{cell[1]}" in ONLY.value]
+    wanted = [cell for cell in cells(folder) if not flags.FLAGS.only or f"{cell[0]}@{cell[1]}" in flags.FLAGS.only]
     if not wanted:
-        raise app.UsageError(f"--only={','.join(ONLY.value)}: no such cell, expected e.g. ViT-B-32@v5e:4x4")
+        raise app.UsageError(f"--only={','.join(flags.FLAGS.only)}: no such cell, expected e.g. ViT-B-32@v5e:4x4")
     for model, topology, file in (bar := tqdm(wanted, unit="cell", dynamic_ncols=True)):
         bar.set_description(f"{model} on {topology}")
-        error = make(model, topology, file, search=SEARCH.value)
+        error = make(model, topology, file, search=flags.FLAGS.search)
         if error:
             tqdm.write(f"{model} on {topology}: {error}")
         write_table(DOCUMENT, table(folder))
@@ -129,4 +125,7 @@ def main(arguments: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
+    flags.DEFINE_string("cells", "runs/scaling", "Where finished cells are kept.")
+    flags.DEFINE_list("only", [], "Cells to make, as MODEL@TOPOLOGY; by default all.")
+    flags.DEFINE_bool("search", False, "Also find the largest batch a chip.")
     app.run(main)

@@ -57,7 +57,7 @@ def start(workdir: Path, output: Path, steps: int) -> list[subprocess.Popen]:
     command = [sys.executable, "-m", "jaxclip.main", "--config=configs/semclip.py:smoke", f"--workdir={workdir}"]
     command += [f"--data_dir={output / 'data'}", f"--config.schedule.steps={steps}", "--config.checkpoint.every=3"]
     command += ["--config.streams.train.batch_size=8", "--config.log_every=1", "--config.evaluation.splits=()"]
-    command += ["--config.evaluation.validation=", "--config.model.remat=False"]
+    command += ["--config.evaluation.validation=", "--config.model.remat=none"]
     environment = {
         **os.environ,
         "JAX_PLATFORMS": "cpu",
