@@ -45,13 +45,17 @@ def check_equal(what: str, digest: bytes) -> None:
         )
 
 
-def agree(batch: dict, preemption: Preemption) -> tuple[dict, bool]:
+def agree(batch: dict, preemption: Preemption, state) -> tuple[dict, bool]:
     """(the batch with as many rows of packed texts in every process, whether SIGTERM has come to any of them).
 
-    One global array needs equal rows, and all must stop after the same step; one exchange serves both.
+    One global array needs equal rows, and all must stop after the same step; one exchange serves both. `state` is what
+    the step before gives.
     """
     if jax.process_count() == 1:
         return batch, preemption.requested
+    # An accelerator does the exchange after the step in any case. CPUs would do both at once, and mix up the messages
+    # of the two programs where the processes begin them in another order.
+    jax.block_until_ready(state)
     mine = [stream["texts"]["tokens"].shape[1] for stream in batch.values()]
     *rows, stop = np.asarray(multihost_utils.process_allgather(np.array([*mine, preemption.requested]))).max(axis=0)
     padded = {

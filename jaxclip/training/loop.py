@@ -124,7 +124,7 @@ def train(
             with speed.waiting_for_data():
                 batch = {name: next(iterator) for name, iterator in iterators.items()}
             watch.beat("in the step")
-            batch, stop = agree(batch, watch.preemption)
+            batch, stop = agree(batch, watch.preemption, state)
             batch = shard_batch(mesh, batch)
             flops = flops_of(batch)
             with profile.step(number), jax.transfer_guard("disallow"):  # a copy to or from the host would not be queued
