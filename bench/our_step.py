@@ -125,9 +125,9 @@ def useful_flops(figure: Figure, clip: Clip, batch: dict) -> int:
     return traced_flops(step, state, frozen, batch)
 
 
-def our_step(figure: Figure, clip: Clip, batch: dict) -> Callable[[], float]:
+def our_step(figure: Figure, clip: Clip, batch: dict, remat: str = REMAT) -> Callable[[], float]:
     """A step with its state inside; returns the loss."""
-    step, state, frozen = our_training(figure, clip)
+    step, state, frozen = our_training(figure, clip, remat)
 
     def run():
         nonlocal state

@@ -30,8 +30,8 @@ PEER_LOSSES = {
     "absence": peers.absence,
 }
 FIGURE = flags.DEFINE_enum("figure", None, list(our_step.FIGURES), "What to measure.", required=True)
-BATCH_SIZE = flags.DEFINE_integer("batch_size", 16, "Records a stream and step.")
-ROUNDS = flags.DEFINE_integer("rounds", 5, "Steps of each side that are timed; two before them are not.")
+BATCH_SIZE = flags.DEFINE_integer("batch_size", 64, "Records a stream and step.")
+ROUNDS = flags.DEFINE_integer("rounds", 3, "Steps of each side that are timed; two before them are not.")
 
 
 def peer_step(figure: our_step.Figure, model: torch.nn.Module, inputs: dict) -> Callable[[], float]:
