@@ -179,7 +179,7 @@ def test_the_steps_of_the_range_are_traced(tmp_path):
             jax.block_until_ready(jax.numpy.ones(3) * number)
         made.append(bool(list((tmp_path / "profile").rglob("*.xplane.pb"))))
     assert made == [False, False, False, True, True]  # written when the step after the last begins
-    profile.stop()
+    profile.close()
     (trace,) = (tmp_path / "profile").rglob("*.xplane.pb")
     content = trace.read_bytes()
     assert b"train" in content
