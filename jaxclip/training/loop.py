@@ -112,7 +112,10 @@ class StepReporter:
 def _reporting(
     cadence: Cadence, start: int, samples_per_step: int, workdir: Path, bad_steps: BadSteps
 ) -> Iterator[tuple[StepReporter, Speed]]:
-    """The progress bar, the logs of the work directory and the clock of a run that goes on after step `start`."""
+    """The progress bar, the logs of the work directory and the clock of a run that goes on after step `start`.
+
+    Says at the end how fast it was.
+    """
     is_main = jax.process_index() == 0
     with contextlib.ExitStack() as stack:
         compilations = stack.enter_context(Compilations())
@@ -123,6 +126,8 @@ def _reporting(
             total=cadence.steps, initial=start, unit="step", desc="training", disable=not is_main, dynamic_ncols=True
         )
         yield StepReporter(cadence, stack.enter_context(bar), log, goodput, speed, bad_steps), speed
+        if summary := speed.summary():
+            say(summary)
 
 
 def _set_out(
@@ -185,8 +190,7 @@ def train(
     iterators = {name: iter(stream) for name, stream in streams.items()}
     resumable = {**iterators, SKIPPED: bad_steps}
     step, state, start = _set_out(program, state, checkpoints, resumable)
-    count = program.count_flops if jax.process_index() == 0 else lambda *arguments: 0  # the others log nothing
-    flops_of = FlopsOfShapes(lambda batch: count(state, frozen, batch))
+    flops_of = FlopsOfShapes(lambda batch: program.count_flops(state, frozen, batch) if jax.process_index() == 0 else 0)
     reporting = _reporting(cadence, start, program.samples_per_step, workdir, bad_steps)
     with reporting as (reporter, speed), contextlib.closing(profile):
         for number in range(start + 1, cadence.steps + 1):
@@ -216,6 +220,4 @@ def train(
                 checkpoints.wait()
                 raise Preempted
         checkpoints.wait()
-        if summary := speed.summary():
-            say(summary)
     return state
