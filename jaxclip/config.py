@@ -310,11 +310,11 @@ def _fields_at(schema: type[pydantic.BaseModel], path: tuple) -> list[str]:
     return list(section.model_fields)
 
 
-def parse(config: ml_collections.ConfigDict | dict, schema: type[_Parsed] = Config) -> _Parsed:
+def parse(config: ml_collections.ConfigDict | dict | bytes, schema: type[_Parsed] = Config) -> _Parsed:
     """Checks a config and freezes it.
 
     Args:
-      config: as a config file returns it.
+      config: as a config file returns it, or the content of a config.json.
       schema: `Config` of a training run, or `EvaluateConfig`.
 
     Raises:
@@ -322,7 +322,8 @@ def parse(config: ml_collections.ConfigDict | dict, schema: type[_Parsed] = Conf
     """
     values = config.to_dict() if isinstance(config, ml_collections.ConfigDict) else config
     try:
-        return schema.model_validate(values)
+        # JSON has no tuples: there a list is one.
+        return schema.model_validate_json(values) if isinstance(values, bytes) else schema.model_validate(values)
     except pydantic.ValidationError as error:
         problems = []
         for problem in error.errors():
@@ -336,6 +337,6 @@ def parse(config: ml_collections.ConfigDict | dict, schema: type[_Parsed] = Conf
                 problems.append(f"{where}: not given; expected --{where}=VALUE")
             else:
                 message = problem["msg"].removeprefix("Value error, ")
-                found = "" if problem["type"] == "value_error" else f" (found {problem['input']!r})"
+                found = "" if problem["type"] in ("value_error", "json_invalid") else f" (found {problem['input']!r})"
                 problems.append(f"{where}: {message}{found}")
         raise ConfigError("\n".join(problems)) from None

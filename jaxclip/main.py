@@ -15,7 +15,6 @@ Pass the config file an argument after a colon:         --config=configs/semclip
 """
 
 import hashlib
-import json
 import os
 import sys
 import time
@@ -32,7 +31,6 @@ from jaxclip.console import read_flags, say
 from jaxclip.data.preprocessing import ImageError
 from jaxclip.datasets import DatasetError
 from jaxclip.ending import told
-from jaxclip.files import write_atomically
 from jaxclip.inspect_data import inspect
 from jaxclip.prepare import images_to_cache, prepare
 from jaxclip.pretrained import ModelDirectoryError
@@ -48,6 +46,7 @@ from jaxclip.training.profiling import parse_steps
 from jaxclip.training.trainable import TrainableError, trainable_table
 from jaxclip.training.watch import Watch
 from jaxclip.weights import WeightsError
+from jaxclip.workdir import check_workdir, write_config
 
 CONFIG = config_flags.DEFINE_config_file(
     "config", None, "The config file, e.g. configs/semclip.py or configs/semclip.py:VARIANT."
@@ -79,34 +78,6 @@ USER_ERRORS = (
     AgreementError,
     OSError,  # a full disk, a directory that cannot be written or is gone
 )
-# What makes a run the run that it is; the rest of a config may change when it is resumed.
-IDENTITY = ("seed", "model", "datasets", "streams", "objectives", "trainable", "optimizer", "schedule")
-
-
-def check_workdir(workdir: Path, config: Config) -> None:
-    """Compares with the config.json that is there, if any.
-
-    Raises:
-      ConfigError: the directory holds another run.
-    """
-    path = workdir / "config.json"
-    if path.exists():
-        values = config.model_dump(mode="json")
-        found = json.loads(path.read_text(encoding="utf-8"))
-        changed = [key for key in IDENTITY if found.get(key) != values[key]]
-        if changed:
-            raise ConfigError(
-                f"{workdir}: holds a run with other settings ({', '.join(f'config.{key}' for key in changed)}); "
-                "give the settings of that run to go on with it, or another --workdir"
-            )
-
-
-def write_config(workdir: Path, config: Config) -> None:
-    """Writes config.json, which makes the directory that of this run."""
-    if jax.process_index() == 0:
-        workdir.mkdir(parents=True, exist_ok=True)
-        content = json.dumps(config.model_dump(mode="json"), indent=2) + "\n"
-        write_atomically(workdir / "config.json", content.encode())
 
 
 def execute(config: Config, workdir: Path, data_dir: Path, watch: Watch) -> dict:

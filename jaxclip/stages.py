@@ -18,9 +18,9 @@ from jaxclip.run_report import ScoredSplits
 from jaxclip.training.agreement import any_process
 from jaxclip.training.checkpointing import Checkpoints
 from jaxclip.training.guard import BadSteps, skip_bad_steps
-from jaxclip.training.loop import train
+from jaxclip.training.loop import Cadence, train
 from jaxclip.training.profiling import Profile
-from jaxclip.training.program import build_step, frozen_on_devices
+from jaxclip.training.program import StepProgram, build_step, frozen_on_devices
 from jaxclip.training.sharding import shard_params
 from jaxclip.training.step import init_state
 from jaxclip.training.trainable import FlatParams
@@ -82,25 +82,30 @@ def train_run(
     if checkpoints.latest_step():
         say(f"Going on from the checkpoint of step {checkpoints.latest_step():,}.")
     write_base(run, workdir / "checkpoints" / "base")
+    program = StepProgram(
+        function=step,
+        mesh=run.mesh,
+        samples_per_step=run.samples_per_step,
+        count_flops=functools.partial(traced_flops, plain_step),
+        parameters_over_data=over_data,
+    )
     state = train(
-        step_function=step,
+        program=program,
         state=init_state(shard_params(run.mesh, run.trained, over_data=over_data), optimizer),
         frozen=shard_params(run.mesh, frozen_on_devices(config, run.trained, run.frozen), over_data=over_data),
-        parameters_over_data=over_data,
         streams=make_streams(run, features),
-        steps=run.steps,
-        samples_per_step=run.samples_per_step,
-        mesh=run.mesh,
+        cadence=Cadence(
+            steps=run.steps,
+            checkpoint_every=config.checkpoint.every,
+            validate_every=config.evaluation.every,
+            log_every=config.log_every,
+        ),
         workdir=workdir,
         checkpoints=checkpoints,
-        checkpoint_every=config.checkpoint.every,
         validate=validate if config.evaluation.validation else None,
-        validate_every=config.evaluation.every,
-        log_every=config.log_every,
         watch=watch,
         bad_steps=bad_steps,
         profile=Profile(profile, workdir / "profile"),
-        count_flops=functools.partial(traced_flops, plain_step),
     )
     checkpoints.close()
     return state.params

@@ -1,4 +1,4 @@
-"""The soak in small: five kills at random moments, and the figures and parameters of the run that was left alone."""
+"""The soak in small: kills of three kinds at random moments, and the bits of a run that was left alone."""
 
 import json
 import subprocess
@@ -8,12 +8,12 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 
 
-def test_five_kills_leave_no_trace(tmp_path):
+def test_kills_leave_no_trace(tmp_path):
     output = tmp_path / "soak"
-    command = [sys.executable, "-m", "bench.soak", f"--output={output}", "--kills=5", "--steps=40", "--seed=1"]
+    command = [sys.executable, "-m", "bench.soak", f"--output={output}", "--kills=3", "--steps=40", "--seed=15"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     logs = {path.name: path.read_text()[-2000:] for path in output.glob("*.log")}
     assert done.returncode == 0, f"{done.stdout}{done.stderr}{logs}"
     document = json.loads((output / "soak.json").read_text())
-    assert len(document["kills"]) == 5 and document["figures and parameters bitwise equal"]
-    assert len({kill["kind"] for kill in document["kills"]}) > 1
+    assert document["figures and parameters bitwise equal"]
+    assert {kill["kind"] for kill in document["kills"]} == {"SIGKILL of one", "SIGKILL of all", "SIGTERM to one"}

@@ -54,13 +54,9 @@ def collective_traffic(module: Module, devices: int) -> dict[str, Traffic]:
 
 
 def _is_continued(step: Executed) -> bool:
-    """Whether this is a later stretch of a collective that was begun, and counted, before.
-
-    The TPU compiler runs one beside other work by fusing a stretch of it into each of several operations; all show the
-    whole collective, and the first one also a call that starts it.
-    """
-    is_stretch = 'chain_id="' in step.instruction.attributes
-    return is_stretch and not any("AsyncCollectiveStart" in other.attributes for other in step.computation.values())
+    """Whether this is a later stretch of a collective that was begun, and counted, before."""
+    begins = any("AsyncCollectiveStart" in other.attributes for other in step.computation.values())
+    return step.instruction.is_stretch and not begins
 
 
 def _share_sent(kind: str, group: int) -> float:

@@ -1,7 +1,9 @@
 """Bytes that a compiled program moves to and from the main memory of a device, estimated from its text.
 
 Each operation outside a fusion reads its operands and writes its result once; within a fusion nothing leaves the chip.
-Of an array that is only sliced, the slice counts. What the compiler placed in on-chip memory does not count.
+Of an array that is only sliced, the slice counts, and of one that is updated in place, the update. A collective that is
+run beside other work, a stretch of it in each of several fusions, counts where it starts. What the compiler placed in
+on-chip memory does not count.
 """
 
 from jaxclip.planning.hlo import Array, Computation, Instruction, Module, executed, root
@@ -12,6 +14,8 @@ _FREE = {
     "partition-id", "replica-id", "opt-barrier", "async-start", "async-update", "iota", "add-dependency",
 }  # fmt: skip
 _SLICES = ("dynamic-slice", "slice", "gather")
+# They change their first operand in place; which operand is the change.
+_UPDATES = {"dynamic-update-slice": 1, "scatter": 2}
 
 
 def hbm_bytes(module: Module) -> int:
@@ -44,8 +48,8 @@ def _operation_bytes(module: Module, step: Instruction, computation: Computation
     if opcode in _SLICES:
         read = sum(_hbm(array) for operand in operands[1:] for array in operand.arrays)
         return read + _read_of_slice(operands[0], results[0].bytes) + _hbm(results[0])
-    if opcode == "dynamic-update-slice":
-        return 2 * sum(_hbm(array) for array in operands[1].arrays)
+    if opcode in _UPDATES:
+        return 2 * sum(_hbm(array) for array in operands[_UPDATES[opcode]].arrays)
     read = sum(_hbm(array) for operand in operands for array in operand.arrays)
     if opcode != step.opcode and opcode not in ("copy", "all-reduce"):
         read = 0  # collectives list their inputs among their results
@@ -79,8 +83,10 @@ def _used_bytes(module: Module, inner: Computation, name: str, whole: int) -> in
                 continue
             if user.opcode in _SLICES and place == 0:
                 used += user.arrays[0].bytes
-            elif user.opcode == "dynamic-update-slice" and place == 0:
+            elif user.opcode in _UPDATES and place == 0:
                 continue  # updated in place
+            elif user.opcode == "tuple" or _is_counted_at_its_start(user):
+                continue  # handed on
             elif user.opcode == "bitcast":
                 used += _used_bytes(module, inner, user.name, whole)
             elif user.opcode == "fusion":
@@ -94,6 +100,11 @@ def _used_bytes(module: Module, inner: Computation, name: str, whole: int) -> in
     return used
 
 
+def _is_counted_at_its_start(user: Instruction) -> bool:
+    """Whether an operation of a fusion is a stretch of a collective, or what ends it."""
+    return user.is_stretch or "AsyncCollectiveDone" in user.attributes
+
+
 def _written(module: Module, inner: Computation, result: Instruction, arrays: tuple[Array, ...]) -> int:
     """Bytes that a fusion writes for the result `result`, whose arrays lie where `arrays` say."""
     if result.opcode == "tuple":
@@ -102,8 +113,10 @@ def _written(module: Module, inner: Computation, result: Instruction, arrays: tu
             return sum(_written(module, inner, part, (array,)) for part, array in zip(parts, arrays, strict=True))
     if result.opcode == "bitcast":
         return _written(module, inner, inner[result.operands[0]], arrays)
-    if result.opcode == "dynamic-update-slice" and arrays[0].space == 0:
-        return inner[result.operands[1]].arrays[0].bytes
+    if result.opcode == "parameter" or _is_counted_at_its_start(result):
+        return 0
+    if result.opcode in _UPDATES and arrays[0].space == 0:
+        return inner[result.operands[_UPDATES[result.opcode]]].arrays[0].bytes
     if result.opcode == "fusion":
         nested = module.computations[result.attribute("calls")]
         return _written(module, nested, root(nested), arrays)

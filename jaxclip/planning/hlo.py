@@ -52,6 +52,15 @@ class Instruction:
         match = re.search(rf"\b{name}=%?([\w.\-]+)", self.attributes)
         return match[1] if match else None
 
+    @property
+    def is_stretch(self) -> bool:
+        """Whether this is one stretch of a collective that is run beside other work.
+
+        The TPU compiler fuses a stretch of it into each of several operations. All of them show the whole collective;
+        the first of them also has a call of `AsyncCollectiveStart`, the last one of `AsyncCollectiveDone`.
+        """
+        return 'chain_id="' in self.attributes
+
 
 Computation = Mapping[str, Instruction]
 

@@ -6,7 +6,7 @@ peak. Real steps take longer; the ratio of the three says what to work on.
 
 import dataclasses
 
-from jaxclip.planning.chips import Chip
+from jaxclip.chips import Chip
 
 
 @dataclasses.dataclass(frozen=True)

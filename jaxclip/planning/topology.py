@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import jax
 from jax.experimental import topologies
 
-from jaxclip.planning.chips import CHIPS, Chip
+from jaxclip.chips import CHIPS, Chip
 from jaxclip.planning.errors import PlanError
 
 # The slices that Google Cloud rents out (https://cloud.google.com/tpu/docs/v5e and the pages beside it).

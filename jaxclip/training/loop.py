@@ -1,11 +1,11 @@
 """The training loop: batches in, steps, figures, validation, checkpoints."""
 
 import contextlib
-from collections.abc import Callable, Mapping
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import jax
-from jax.sharding import Mesh
 from tqdm import tqdm
 
 from jaxclip.console import say
@@ -17,7 +17,7 @@ from jaxclip.training.guard import BadSteps
 from jaxclip.training.metrics_log import MetricsLog
 from jaxclip.training.preemption import Preempted
 from jaxclip.training.profiling import Profile
-from jaxclip.training.program import jit_step
+from jaxclip.training.program import StepProgram, jit_step
 from jaxclip.training.sharding import shard_batch, state_sharding
 from jaxclip.training.speed import Compilations, FlopsOfShapes, Speed
 from jaxclip.training.step import TrainState
@@ -27,12 +27,45 @@ from jaxclip.training.watch import SAVING, Watch
 SKIPPED = "skipped steps"  # beside the streams in a checkpoint; no stream can have a name with a space
 
 
-class StepReporter:
-    """Shows and logs the figures of steps, each one step late, so that the device always has its next step queued."""
+@dataclasses.dataclass(frozen=True)
+class Cadence:
+    """The number of the last step, and after how many steps each time something is done; all is done after the last."""
 
-    def __init__(self, bar: tqdm, log: MetricsLog | None, speed: Speed, bad_steps: BadSteps, log_every: int):
-        self._bar, self._log, self._speed, self._bad_steps = bar, log, speed, bad_steps
-        self._log_every = log_every
+    steps: int
+    checkpoint_every: int
+    validate_every: int
+    log_every: int
+
+    def saves(self, number: int) -> bool:
+        """Whether a checkpoint is due after step `number`."""
+        return number % self.checkpoint_every == 0 or number == self.steps
+
+    def validates(self, number: int) -> bool:
+        """Whether a validation is due after step `number`."""
+        return number % self.validate_every == 0 or number == self.steps
+
+    def logs(self, number: int) -> bool:
+        """Whether the figures of step `number` are logged; those of the first are as well."""
+        return number % self.log_every == 0 or number in (1, self.steps)
+
+
+class StepReporter:
+    """Shows and logs the figures of steps, each one step late, so that the device always has its next step queued.
+
+    `log` and `goodput` are None in all processes but the first.
+    """
+
+    def __init__(
+        self,
+        cadence: Cadence,
+        bar: tqdm,
+        log: MetricsLog | None,
+        goodput: Goodput | None,
+        speed: Speed,
+        bad_steps: BadSteps,
+    ):
+        self._cadence, self._bar, self._log, self._goodput = cadence, bar, log, goodput
+        self._speed, self._bad_steps = speed, bad_steps
         self._pending: tuple[int, dict, int] | None = None
 
     def add(self, number: int, metrics: dict[str, jax.Array], flops: int) -> None:
@@ -56,7 +89,7 @@ class StepReporter:
         self._bar.update()
         if not skipped:
             self._bar.set_postfix_str(f"loss {figures['loss']:.4f}, {self._speed.rate():.0f} samples/s", refresh=False)
-        if self._log is not None and (skipped or number % self._log_every == 0 or number in (1, self._bar.total)):
+        if self._log is not None and (skipped or self._cadence.logs(number)):
             # A figure that is not finite is not JSON; bad_steps.jsonl has it.
             shown = {"skipped_steps": self._bad_steps.skipped} if skipped else figures
             self._log.write(number, shown | self._speed.take_figures())
@@ -67,94 +100,124 @@ class StepReporter:
             self._log.write(number, {f"validation/{name}": value for name, value in scores.items()})
         self._speed.restart_clock()
 
+    def saved(self) -> None:
+        """A checkpoint was saved: what was logged up to it is put on the disk. The time that it took does not count."""
+        if self._log is not None:
+            self._log.flush()
+            self._goodput.save()
+        self._speed.restart_clock()
+
+
+@contextlib.contextmanager
+def _reporting(
+    cadence: Cadence, start: int, samples_per_step: int, workdir: Path, bad_steps: BadSteps
+) -> Iterator[tuple[StepReporter, Speed]]:
+    """The progress bar, the logs of the work directory and the clock of a run that goes on after step `start`.
+
+    Says at the end how fast it was.
+    """
+    is_main = jax.process_index() == 0
+    with contextlib.ExitStack() as stack:
+        compilations = stack.enter_context(Compilations())
+        log = stack.enter_context(MetricsLog(workdir, start)) if is_main else None
+        goodput = Goodput(workdir / "goodput.json", log.last(PRODUCTIVE, 0.0)) if log else None
+        speed = Speed(samples_per_step, compilations, goodput)
+        bar = tqdm(
+            total=cadence.steps, initial=start, unit="step", desc="training", disable=not is_main, dynamic_ncols=True
+        )
+        yield StepReporter(cadence, stack.enter_context(bar), log, goodput, speed, bad_steps), speed
+        if summary := speed.summary():
+            say(summary)
+
+
+def _set_out(
+    program: StepProgram, state: TrainState, checkpoints: Checkpoints, resumable: Mapping
+) -> tuple[Callable, TrainState, int]:
+    """(the step under `jax.jit`, the state on its devices, the number of the step that it is after).
+
+    The state is that of the newest checkpoint, which `resumable` go on from as well, or else the given one.
+    """
+    layout = state_sharding(program.mesh, state, over_data=program.parameters_over_data)
+    state = jax.device_put(state, layout)
+    start = checkpoints.latest_step() or 0
+    if start:
+        state = checkpoints.restore(start, state, resumable)
+    return jit_step(program.function, program.mesh, layout), state, start
+
+
+def _validate(
+    validate: Callable[[FlatParams], dict[str, float]],
+    params: FlatParams,
+    number: int,
+    reporter: StepReporter,
+    watch: Watch,
+) -> dict[str, float] | None:
+    """The scores after step `number`; None where SIGTERM came before they were there."""
+    reporter.flush()
+    watch.beat("validating")
+    try:
+        scores = validate(params)
+    except Preempted:
+        return None
+    reporter.validated(number, scores)
+    return scores
+
 
 def train(
     *,
-    step_function: Callable,
+    program: StepProgram,
     state: TrainState,
     frozen: FlatParams,
     streams: Mapping[str, BatchStream],
-    steps: int,
-    samples_per_step: int,
-    mesh: Mesh,
+    cadence: Cadence,
     workdir: Path,
     checkpoints: Checkpoints,
-    checkpoint_every: int,
     validate: Callable[[FlatParams], dict[str, float]] | None,
-    validate_every: int,
-    log_every: int,
     watch: Watch,
     bad_steps: BadSteps,
     profile: Profile,
-    count_flops: Callable[[TrainState, FlatParams, dict], int],
-    parameters_over_data: bool = False,
 ) -> TrainState:
-    """Trains from the newest checkpoint, or from `state`, to step `steps`.
+    """Trains from the newest checkpoint, or from `state`, to the last step of the cadence.
 
     `validate` gets the trained parameters and returns scores by name; those of a saved step decide which checkpoint is
-    the best. It may raise `Preempted`, in all processes at once. `count_flops` counts those of a step.
-    `parameters_over_data` is `over_data` of `state_sharding`.
+    the best. It may raise `Preempted`, in all processes at once.
 
     Raises:
       Preempted: SIGTERM came; the state is saved.
       TrainingError: the loss is not a number.
       CheckpointError: a checkpoint cannot be written, or does not fit.
     """
-    is_main = jax.process_index() == 0
-    layout = state_sharding(mesh, state, over_data=parameters_over_data)
-    state = jax.device_put(state, layout)
-    step = jit_step(step_function, mesh, layout)
     iterators = {name: iter(stream) for name, stream in streams.items()}
     resumable = {**iterators, SKIPPED: bad_steps}
-    start = checkpoints.latest_step() or 0
-    if start:
-        state = checkpoints.restore(start, state, resumable)
-
-    with contextlib.ExitStack() as stack:
-        compilations = stack.enter_context(Compilations())
-        log = stack.enter_context(MetricsLog(workdir, start)) if is_main else None
-        goodput = Goodput(workdir / "goodput.json", log.last(PRODUCTIVE, 0.0)) if log else None
-        speed = Speed(samples_per_step, compilations, goodput)
-        flops_of = FlopsOfShapes(lambda batch: count_flops(state, frozen, batch) if is_main else 0)
-        bar = tqdm(total=steps, initial=start, unit="step", desc="training", disable=not is_main, dynamic_ncols=True)
-        reporter = StepReporter(stack.enter_context(bar), log, speed, bad_steps, log_every)
-        stack.callback(profile.stop)
-        for number in range(start + 1, steps + 1):
+    step, state, start = _set_out(program, state, checkpoints, resumable)
+    flops_of = FlopsOfShapes(lambda batch: program.count_flops(state, frozen, batch) if jax.process_index() == 0 else 0)
+    reporting = _reporting(cadence, start, program.samples_per_step, workdir, bad_steps)
+    with reporting as (reporter, speed), contextlib.closing(profile):
+        for number in range(start + 1, cadence.steps + 1):
             watch.beat("waiting for data", number)
             with speed.waiting_for_data():
                 batch = {name: next(iterator) for name, iterator in iterators.items()}
             watch.beat("in the step")
             batch, stop = agree(batch, watch.preemption, state)
-            batch = shard_batch(mesh, batch)
+            batch = shard_batch(program.mesh, batch)
             flops = flops_of(batch)
             with profile.step(number), jax.transfer_guard("disallow"):  # a copy to or from the host would not be queued
                 state, metrics = step(state, frozen, batch)
             reporter.add(number, metrics, flops)
 
-            last = number == steps
             scores = None
-            if validate is not None and (number % validate_every == 0 or last):
-                reporter.flush()
-                watch.beat("validating")
-                try:
-                    scores = validate(state.params)
-                    reporter.validated(number, scores)
-                except Preempted:
-                    stop = True
+            if validate is not None and cadence.validates(number):
+                scores = _validate(validate, state.params, number, reporter, watch)
+                stop = stop or scores is None
             if jax.process_count() == 1:
                 stop = watch.preemption.requested  # nobody has to be asked
-            if number % checkpoint_every == 0 or last or stop:
+            if cadence.saves(number) or stop:
                 reporter.flush()  # a bad step is never saved
                 watch.beat(SAVING)
                 checkpoints.save(number, state, resumable, scores)
-                if log is not None:
-                    log.flush()
-                    goodput.save()
-                speed.restart_clock()
+                reporter.saved()
             if stop:
                 checkpoints.wait()
                 raise Preempted
         checkpoints.wait()
-        if summary := speed.summary():
-            say(summary)
     return state

@@ -37,14 +37,14 @@ class Profile:
     def step(self, number: int) -> Iterator[None]:
         """Around the call of a step."""
         if number > self._last:
-            self.stop()
+            self.close()
         if self._first <= number <= self._last and not self._tracing:
             jax.profiler.start_trace(self._directory)
             self._tracing = True
         with jax.profiler.StepTraceAnnotation("train", step_num=number):
             yield
 
-    def stop(self) -> None:
+    def close(self) -> None:
         """Writes the trace, if one is being made."""
         if self._tracing:
             jax.profiler.stop_trace()

@@ -1,5 +1,6 @@
 """The program of a training step: built here for the loop, which runs it, and for `jaxclip.plan`, which compiles it."""
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 
 import jax
@@ -10,8 +11,27 @@ from jaxclip.config import Config
 from jaxclip.model import CLIP
 from jaxclip.training.optimizer import build_optimizer, learning_rate_schedule
 from jaxclip.training.sharding import replicated
-from jaxclip.training.step import Term, make_step
+from jaxclip.training.step import Term, TrainState, make_step
 from jaxclip.training.trainable import FlatParams
+
+
+@dataclasses.dataclass(frozen=True)
+class StepProgram:
+    """A training step as the loop runs it.
+
+    Attributes:
+      function: (state, frozen parameters, batch) → (state, metrics), see `make_step`.
+      mesh: the devices that it is for.
+      samples_per_step: records of all streams in a batch.
+      count_flops: (state, frozen parameters, batch) → FLOPs of the step.
+      parameters_over_data: `over_data` of `jaxclip.training.sharding.state_sharding`.
+    """
+
+    function: Callable
+    mesh: Mesh
+    samples_per_step: int
+    count_flops: Callable[[TrainState, FlatParams, dict], int]
+    parameters_over_data: bool = False
 
 
 def build_step(

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 import jax
 import numpy as np
 
-from jaxclip.training.chip_peaks import peak_flops
+from jaxclip.chips import peak_flops
 from jaxclip.training.goodput import Goodput
 
 _RECENT = 1000  # steps that percentiles are of

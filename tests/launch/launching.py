@@ -5,9 +5,18 @@ from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 LAUNCH = REPOSITORY / "launch"
-# Every step is logged, and nothing scored: what is tested is the launcher.
-SMOKE = ("--config=configs/semclip.py:smoke", "--config.log_every=1", "--config.evaluation.splits=()")
-QUICK = {"JAX_PLATFORMS": "cpu", "JAX_DISABLE_MOST_OPTIMIZATIONS": "1", "TF_CPP_MIN_LOG_LEVEL": "3"}
+# Every step is logged, nothing scored and nothing computed twice: what is tested is the launcher.
+STEPS = 12
+SMOKE = (
+    *("--config=configs/semclip.py:smoke", f"--config.schedule.steps={STEPS}", "--config.log_every=1"),
+    *("--config.model.remat=none", "--config.evaluation.validation=", "--config.evaluation.splits=()"),
+)
+QUICK = {
+    "JAX_PLATFORMS": "cpu",
+    "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
+    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+    "TF_CPP_MIN_LOG_LEVEL": "3",
+}
 
 
 def without_cluster() -> dict[str, str]:

@@ -8,7 +8,7 @@ import sys
 import time
 
 import pytest
-from launching import LAUNCH, QUICK, REPOSITORY, SMOKE, without_cluster
+from launching import LAUNCH, QUICK, REPOSITORY, SMOKE, STEPS, without_cluster
 
 # A process that says "up" and then waits for SIGTERM, upon which it takes a moment to save.
 WAITS = """
@@ -148,7 +148,7 @@ def test_real_run_of_two_processes_stops_saved_and_goes_on(tmp_path):
     variables = QUICK | {"JAX_COMPILATION_CACHE_DIR": str(tmp_path / "programs")}
     command = (
         *("--processes=2", "--", sys.executable, "-m", "jaxclip.main", *SMOKE),
-        *(f"--workdir={workdir}", f"--data_dir={tmp_path / 'tfds'}", "--config.schedule.steps=12"),
+        *(f"--workdir={workdir}", f"--data_dir={tmp_path / 'tfds'}"),
     )
     process = launch(*command, **variables)
     metrics = workdir / "metrics.jsonl"
@@ -162,12 +162,12 @@ def test_real_run_of_two_processes_stops_saved_and_goes_on(tmp_path):
         assert f"[{number}] process {number} of 2 on " in shown
     assert "1 of 2 devices" in shown and "everything is saved" in shown
     stopped = max(int(entry.name) for entry in (workdir / "checkpoints").iterdir() if entry.name.isdigit())
-    assert 2 <= stopped < 12
+    assert 2 <= stopped < STEPS
 
     process = launch(*command, **variables)
     shown, _ = process.communicate()
     assert process.returncode == 0, shown
     assert f"Going on from the checkpoint of step {stopped}" in shown
     rows = [json.loads(line) for line in metrics.read_text().splitlines()]
-    assert [row["step"] for row in rows if "loss" in row] == list(range(1, 13))
+    assert [row["step"] for row in rows if "loss" in row] == list(range(1, STEPS + 1))
     assert (workdir / "report" / "scores.json").exists()

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import slurm_cluster
-from launching import LAUNCH, QUICK, REPOSITORY, SMOKE
+from launching import LAUNCH, QUICK, REPOSITORY, SMOKE, STEPS
 
 ENDED = ("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL", "OUT_OF_MEMORY", "PREEMPTED")
 pytestmark = pytest.mark.skipif(slurm_cluster.why_not() is not None, reason=f"no Slurm: {slurm_cluster.why_not()}")
@@ -107,7 +107,7 @@ def test_real_run_is_preempted_and_goes_on(slurm, tmp_path):
     paths = (f"--workdir={workdir}", f"--data_dir={tmp_path / 'tfds'}")
     cache = str(tmp_path / "programs")
     job = slurm.submit(
-        *(*SMOKE, *paths, "--config.schedule.steps=12"),
+        *(*SMOKE, *paths),
         **QUICK | {"PYTHON": sys.executable, "JAX_COMPILATION_CACHE_DIR": cache},
     )
     metrics = workdir / "metrics.jsonl"
@@ -124,6 +124,6 @@ def test_real_run_is_preempted_and_goes_on(slurm, tmp_path):
     assert "Stopped by SIGTERM; everything is saved" in log
     assert "Going on from the checkpoint of step" in log
     rows = [json.loads(line) for line in metrics.read_text().splitlines()]
-    assert [row["step"] for row in rows if "loss" in row] == list(range(1, 13))
+    assert [row["step"] for row in rows if "loss" in row] == list(range(1, STEPS + 1))
     assert (workdir / "report" / "report.html").exists()
     assert any(Path(cache).iterdir())

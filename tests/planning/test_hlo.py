@@ -150,6 +150,7 @@ def test_text_without_a_program():
         ("(f32[256]{0}, f32[256]{0:S(1)}, u32[]{:S(2)}) copy-start(%v)", 1024),  # out of it: written only
         ("((f32[256]{0}), f32[64]{0:S(1)}, s32[]{:S(2)}) slice-start(%a), slice={[0:64]}", 256),
         ("f32[256]{0} dynamic-update-slice(%a, %u, %i)", 2 * 256),  # in place: the update is read and written
+        ("f32[256]{0} scatter(%a, %i, %u), to_apply=%add", 2 * 256),
         ('f32[256]{0} custom-call(), custom_call_target="AllocateBuffer"', 0),
         ('f32[256]{0} custom-call(%a), custom_call_target="tpu_custom_call"', 2 * 1024),
         ("f32[256]{0} bitcast(%a)", 0),
@@ -164,3 +165,89 @@ def test_bytes_of_the_main_memory(line, moved):
         f"ROOT %y = {line}",
     )
     assert hbm_bytes(parse(text)) == moved
+
+
+# An all-gather that the TPU compiler runs beside a loop of 3 trips: begun before it, a stretch of it in each trip's
+# fusion, which hands the buffers on, and ended behind it.
+TPU_STRETCHES = """
+HloModule jit_f, is_scheduled=true, num_partitions=4
+
+%begins (p: f32[256]) -> (f32[256], f32[1024], u32[]) {
+  %p = f32[256]{0:T(256)S(1)} parameter(0)
+  %gather = f32[1024]{0:T(256)} all-gather(%p), channel_id=1, replica_groups={{0,1,2,3}}, dimensions={0}, frontend_attributes={chain_id="0"}
+  ROOT %start = (f32[256]{0:T(256)S(1)}, f32[1024]{0:T(256)}, u32[]{:S(2)}) custom-call(%gather), custom_call_target="AsyncCollectiveStart"
+}
+
+%goes_on (p: f32[256], q: f32[1024], w: f32[64]) -> (f32[64], f32[256], f32[1024], f32[1024]) {
+  %w = f32[64]{0:T(64)} parameter(2)
+  %work = f32[64]{0:T(64)S(1)} negate(%w)
+  %p = f32[256]{0:T(256)S(1)} parameter(0)
+  %q = f32[1024]{0:T(256)} parameter(1)
+  %gather = f32[1024]{0:T(256)} all-gather(%p), channel_id=1, replica_groups={{0,1,2,3}}, dimensions={0}, frontend_attributes={chain_id="0"}
+  ROOT %all = (f32[64]{0:T(64)S(1)}, f32[256]{0:T(256)S(1)}, f32[1024]{0:T(256)}, f32[1024]{0:T(256)}) tuple(%work, %p, %q, %gather)
+}
+
+%ends (p: f32[256], q: f32[1024]) -> f32[1024] {
+  %p = f32[256]{0:T(256)S(1)} parameter(0)
+  %q = f32[1024]{0:T(256)} parameter(1)
+  %gather = f32[1024]{0:T(256)} all-gather(%p), channel_id=1, replica_groups={{0,1,2,3}}, dimensions={0}, frontend_attributes={chain_id="0"}
+  ROOT %done = f32[1024]{0:T(256)} custom-call(%p, %q, %gather), custom_call_target="AsyncCollectiveDone"
+}
+
+%body (c: (f32[256], f32[1024], f32[64])) -> (f32[256], f32[1024], f32[64]) {
+  %c = (f32[256]{0:T(256)S(1)}, f32[1024]{0:T(256)}, f32[64]{0:T(64)}) parameter(0)
+  %p.1 = f32[256]{0:T(256)S(1)} get-tuple-element(%c), index=0
+  %q.1 = f32[1024]{0:T(256)} get-tuple-element(%c), index=1
+  %w.1 = f32[64]{0:T(64)} get-tuple-element(%c), index=2
+  %f = (f32[64]{0:T(64)S(1)}, f32[256]{0:T(256)S(1)}, f32[1024]{0:T(256)}, f32[1024]{0:T(256)}) fusion(%p.1, %q.1, %w.1), kind=kOutput, output_to_operand_aliasing={{1}: (0, {}), {2}: (1, {}), {3}: (1, {})}, calls=%goes_on
+  %p.2 = f32[256]{0:T(256)S(1)} get-tuple-element(%f), index=1
+  %q.2 = f32[1024]{0:T(256)} get-tuple-element(%f), index=3
+  ROOT %next = (f32[256]{0:T(256)S(1)}, f32[1024]{0:T(256)}, f32[64]{0:T(64)}) tuple(%p.2, %q.2, %w.1)
+}
+
+%condition (c.1: (f32[256], f32[1024], f32[64])) -> pred[] {
+  %c.1 = (f32[256]{0:T(256)S(1)}, f32[1024]{0:T(256)}, f32[64]{0:T(64)}) parameter(0)
+  ROOT %more = pred[] constant(true)
+}
+
+ENTRY %main (x: f32[256], w.2: f32[64]) -> f32[1024] {
+  %x = f32[256]{0:T(256)S(1)} parameter(0)
+  %w.2 = f32[64]{0:T(64)} parameter(1)
+  %s = (f32[256]{0:T(256)S(1)}, f32[1024]{0:T(256)}, u32[]{:S(2)}) fusion(%x), kind=kCustom, calls=%begins
+  %p.3 = f32[256]{0:T(256)S(1)} get-tuple-element(%s), index=0
+  %q.3 = f32[1024]{0:T(256)} get-tuple-element(%s), index=1
+  %carried = (f32[256]{0:T(256)S(1)}, f32[1024]{0:T(256)}, f32[64]{0:T(64)}) tuple(%p.3, %q.3, %w.2)
+  %loop = (f32[256]{0:T(256)S(1)}, f32[1024]{0:T(256)}, f32[64]{0:T(64)}) while(%carried), condition=%condition, body=%body, backend_config={"known_trip_count":{"n":"3"}}
+  %p.4 = f32[256]{0:T(256)S(1)} get-tuple-element(%loop), index=0
+  %q.4 = f32[1024]{0:T(256)} get-tuple-element(%loop), index=1
+  ROOT %y = f32[1024]{0:T(256)} fusion(%p.4, %q.4), kind=kCustom, output_to_operand_aliasing={{}: (1, {})}, calls=%ends
+}
+"""  # noqa: E501
+
+
+def test_a_collective_in_stretches_moves_its_arrays_once():
+    # The work of each trip reads 64 numbers of 4 bytes; the 1024 gathered ones are written once. What is gathered lies
+    # on the chip, or else its 256 numbers are read once.
+    assert hbm_bytes(parse(TPU_STRETCHES)) == 3 * 64 * 4 + 1024 * 4
+    in_main_memory = TPU_STRETCHES.replace("f32[256]{0:T(256)S(1)}", "f32[256]{0:T(256)}")
+    assert hbm_bytes(parse(in_main_memory)) == 3 * 64 * 4 + 1024 * 4 + 256 * 4
+
+
+def test_a_scatter_writes_its_rows():
+    text = """HloModule m
+
+%adds (t: f32[1000,8], i: s32[10], u: f32[10,8]) -> f32[1000,8] {
+  %t = f32[1000,8]{1,0} parameter(0)
+  %i = s32[10]{0} parameter(1)
+  %u = f32[10,8]{1,0} parameter(2)
+  ROOT %added = f32[1000,8]{1,0} scatter(%t, %i, %u), update_window_dims={1}, to_apply=%add
+}
+
+ENTRY %main (t.1: f32[1000,8], i.1: s32[10], u.1: f32[10,8]) -> f32[1000,8] {
+  %t.1 = f32[1000,8]{1,0} parameter(0)
+  %i.1 = s32[10]{0} parameter(1)
+  %u.1 = f32[10,8]{1,0} parameter(2)
+  ROOT %y = f32[1000,8]{1,0} fusion(%t.1, %i.1, %u.1), kind=kCustom, calls=%adds
+}
+"""
+    assert hbm_bytes(parse(text)) == 10 * 4 + 2 * 10 * 8 * 4  # places and rows are read, rows are written

@@ -31,9 +31,10 @@ from jaxclip.training.agreement import AgreementError, check_equal, digest_of_pa
 from jaxclip.training.checkpointing import CheckpointError, Checkpoints
 from jaxclip.training.guard import BadSteps, TrainingError
 from jaxclip.training.lock import WorkdirError, locked
-from jaxclip.training.loop import train
+from jaxclip.training.loop import Cadence, train
 from jaxclip.training.preemption import Preemption
 from jaxclip.training.profiling import Profile
+from jaxclip.training.program import StepProgram
 from jaxclip.training.sharding import local_data_shards, make_mesh, shard_params
 from jaxclip.training.watch import Watch
 
@@ -93,23 +94,17 @@ def main(workdir: Path, settings: dict) -> None:
         mesh = make_mesh(MeshSettings())
         checkpoints = Checkpoints(workdir / "checkpoints", "r1")
         state = train(
-            step_function=run.step,
+            program=StepProgram(run.step, mesh, BATCH, count_flops=lambda state, frozen, batch: 0),
             state=run.state.replace(params=shard_params(mesh, run.state.params)),
             frozen=shard_params(mesh, run.frozen),
             streams={"train": make_stream(mesh, settings)},
-            steps=steps,
-            samples_per_step=BATCH,
-            mesh=mesh,
+            cadence=Cadence(steps, int(settings.get("every", 3)), validate_every=100, log_every=1),
             workdir=workdir,
             checkpoints=checkpoints,
-            checkpoint_every=int(settings.get("every", 3)),
             validate=None,
-            validate_every=100,
-            log_every=1,
             watch=watch,
             bad_steps=BadSteps(0, None, lambda step: {}, None),
             profile=Profile(None, workdir / "profile"),
-            count_flops=lambda state, frozen, batch: 0,
         )
         checkpoints.close()
         if jax.process_index() == 0:

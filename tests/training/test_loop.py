@@ -13,10 +13,11 @@ from jaxclip.config import FailureSettings, MeshSettings
 from jaxclip.data.pipeline import BatchStream
 from jaxclip.training.checkpointing import Checkpoints, load_trained
 from jaxclip.training.guard import BadSteps, TrainingError, skip_bad_steps
-from jaxclip.training.loop import train
+from jaxclip.training.loop import Cadence, train
 from jaxclip.training.metrics_log import read_metrics
 from jaxclip.training.preemption import Preempted, Preemption
 from jaxclip.training.profiling import Profile
+from jaxclip.training.program import StepProgram
 from jaxclip.training.sharding import make_mesh
 from jaxclip.training.speed import is_of_the_machine
 from jaxclip.training.watch import Watch
@@ -35,27 +36,21 @@ def run(tiny_config, tiny_params):
 def start(run, tiny_config, tiny_tokenizer, tmp_path):
     """Trains in a work directory; every call is a new process as far as the loop can tell."""
 
-    def start(name, steps, **settings):
+    def start(name, steps, step_function=run.step, checkpoint_every=100, validate_every=100, log_every=1, **settings):
         checkpoints = Checkpoints(tmp_path / name / "checkpoints", "r1")
         defaults = {
-            "step_function": run.step,
             "streams": {"train": tiny_runs.make_stream(tiny_config, tiny_tokenizer, batch_size=BATCH)},
-            "checkpoint_every": 100,
             "validate": None,
-            "validate_every": 100,
-            "log_every": 1,
             "watch": Watch(Preemption(), FailureSettings()),
             "bad_steps": BadSteps(0, None, lambda step: {"train": [f"record {step}"]}, None),
             "profile": Profile(None, tmp_path / name / "profile"),
-            "count_flops": lambda state, frozen, batch: 1000,
         }
         try:
             return train(
+                program=StepProgram(step_function, make_mesh(MeshSettings()), BATCH, lambda *arguments: 1000),
                 state=jax.tree.map(np.array, run.state),  # the loop gives the arrays of its start away
                 frozen=jax.tree.map(jnp.asarray, run.frozen),
-                steps=steps,
-                samples_per_step=BATCH,
-                mesh=make_mesh(MeshSettings()),
+                cadence=Cadence(steps, checkpoint_every, validate_every, log_every),
                 workdir=tmp_path / name,
                 checkpoints=checkpoints,
                 **{**defaults, **settings},

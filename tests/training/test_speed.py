@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from jaxclip.training import goodput, speed
-from jaxclip.training.chip_peaks import peak_flops
 from jaxclip.training.goodput import Goodput
 from jaxclip.training.profiling import Profile, parse_steps
 from jaxclip.training.speed import Compilations, FlopsOfShapes, Speed, is_of_the_machine
@@ -88,7 +87,6 @@ def test_utilisation_is_of_all_devices_and_only_of_known_ones(clock, monkeypatch
     monkeypatch.setattr(jax, "device_count", lambda: 4)
     figures = measured(clock, [2.0], flops=2_000_000).take_figures()
     assert figures["performance/model_flops_utilisation"] == pytest.approx(2e6 / 2 / 4e6)
-    assert peak_flops("TPU v5 lite") == 197e12 and peak_flops("cpu") is None
 
 
 def test_goodput_counts_productive_steps_over_restarts(clock, tmp_path):
@@ -181,7 +179,7 @@ def test_the_steps_of_the_range_are_traced(tmp_path):
             jax.block_until_ready(jax.numpy.ones(3) * number)
         made.append(bool(list((tmp_path / "profile").rglob("*.xplane.pb"))))
     assert made == [False, False, False, True, True]  # written when the step after the last begins
-    profile.stop()
+    profile.close()
     (trace,) = (tmp_path / "profile").rglob("*.xplane.pb")
     content = trace.read_bytes()
     assert b"train" in content
