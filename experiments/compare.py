@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from experiments import document
 from experiments.running import params_file, plan, result_file, run_trial, trial_config, write_json
+from experiments.trials import ABLATIONS, METHODS
 from jaxclip import console
 from jaxclip.training.preemption import Preempted, Preemption
 
@@ -31,6 +32,9 @@ def main(arguments: Sequence[str]) -> None:
     """Runs the trials that are missing, then writes the document."""
     if len(arguments) > 1:
         raise app.UsageError(f"unexpected argument {arguments[1]!r}")
+    groups = list(dict.fromkeys(trial.group for trial in (*METHODS, *ABLATIONS)))
+    if unknown := [group for group in ONLY.value if group not in groups]:
+        raise app.UsageError(f"--only: no group is called {unknown[0]!r}; known: {', '.join(groups)}")
     console.quiet_libraries()
     workdir, data_dir = Path(WORKDIR.value), Path(DATA_DIR.value).expanduser()
     seeds = [int(seed) for seed in SEEDS.value]

@@ -54,7 +54,7 @@ METHODS = tuple(
 
 def _layers(config: str, label: str) -> tuple[Trial, ...]:
     return tuple(
-        Trial(f"layers trained, {label}", name, config, {"trainable": layers}) for name, layers in LAYERS.items()
+        Trial(f"layers of {label}", name, config, {"trainable": layers}) for name, layers in LAYERS.items()
     )
 
 
