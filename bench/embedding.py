@@ -27,7 +27,7 @@ FIGURE = flags.DEFINE_enum("figure", None, list(GOALS), "What to measure.", requ
 COUNT = flags.DEFINE_integer("count", None, "Texts (default 1,536) or photographs (default 256).")
 IMAGES = flags.DEFINE_string("images", None, "A folder of photographs; by default some are made up.")
 WORKERS = flags.DEFINE_integer("workers", 2, "Worker processes of the DataLoader.")
-ROUNDS = flags.DEFINE_integer("rounds", 3, "How often each side embeds all; one more round warms up.")
+ROUNDS = flags.DEFINE_integer("rounds", 3, "How often each side embeds all, timed.")
 BATCH_SIZE = 64  # of the peer
 
 
@@ -96,7 +96,7 @@ def main(arguments: list[str]) -> None:
             items = find_images(IMAGES.value or folder)[: COUNT.value]
             sides = embed_images(model, clip, items)
         difference = float(np.abs(sides["peer"]() - sides["jaxclip"]()).max())
-        seconds = measure.in_turn(sides, ROUNDS.value, warm_up=0)
+        seconds = measure.in_turn(sides, ROUNDS.value)
     measure.keep(
         f"embedding_{FIGURE.value}",
         {

@@ -22,7 +22,7 @@ BATCH_SIZES = flags.DEFINE_list("batch_sizes", ["16", "64", "256", "1024"], "Bat
 LOSS_BATCH_SIZES = flags.DEFINE_list(
     "loss_batch_sizes", ["1024", "2048", "4096", "8192", "16384", "32768"], "Batches whose loss is compiled."
 )
-ROUNDS = flags.DEFINE_integer("rounds", 2, "Steps that are timed of each; one before them is not.")
+ROUNDS = flags.DEFINE_integer("rounds", 2, "Steps that are timed of each.")
 LAYERS = (1, 3, 6, 9, 12)
 CHUNK, EMBED_DIM = 256, 512
 

@@ -21,20 +21,19 @@ RESULTS = Path("runs/bench")
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "torch", "open_clip_torch", "transformers")
 
 
-def in_turn(
-    functions: Mapping[str, Callable[[], object]], rounds: int, warm_up: int = 1, *, bar: bool = True
-) -> dict[str, list[float]]:
-    """Seconds of each call, round by round: every function once, then every function again.
+def in_turn(functions: Mapping[str, Callable[[], object]], rounds: int, *, bar: bool = True) -> dict[str, list[float]]:
+    """Seconds of each call, round by round: every function, then every function again.
 
-    What else the machine does then falls on all of them alike. The first `warm_up` rounds are not kept.
+    What else the machine does then falls on all of them alike. In each round a function is called twice, and the second
+    call counts: the first one fetches what a system takes from the memory of those that have to wait for their turn.
     """
     seconds = {name: [] for name in functions}
-    for number in tqdm(range(warm_up + rounds), desc="rounds", unit="round", dynamic_ncols=True, disable=not bar):
+    for _ in tqdm(range(rounds), desc="rounds", unit="round", dynamic_ncols=True, disable=not bar):
         for name, function in functions.items():
+            function()
             start = time.perf_counter()
             function()
-            if number >= warm_up:
-                seconds[name].append(time.perf_counter() - start)
+            seconds[name].append(time.perf_counter() - start)
     return seconds
 
 

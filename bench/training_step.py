@@ -31,7 +31,7 @@ PEER_LOSSES = {
 }
 FIGURE = flags.DEFINE_enum("figure", None, list(our_step.FIGURES), "What to measure.", required=True)
 BATCH_SIZE = flags.DEFINE_integer("batch_size", 64, "Records a stream and step.")
-ROUNDS = flags.DEFINE_integer("rounds", 3, "Steps of each side that are timed; two before them are not.")
+ROUNDS = flags.DEFINE_integer("rounds", 3, "Steps of each side that are timed.")
 
 
 def peer_step(figure: our_step.Figure, model: torch.nn.Module, inputs: dict) -> Callable[[], float]:
@@ -69,7 +69,7 @@ def main(arguments: list[str]) -> None:
         "jaxclip": our_step.our_step(figure, clip, batch),
     }
     losses = {name: [step() for _ in range(2)] for name, step in steps.items()}
-    seconds = measure.in_turn(steps, ROUNDS.value, warm_up=0)
+    seconds = measure.in_turn(steps, ROUNDS.value)
     flops_a_second = our_step.useful_flops(figure, clip, batch) / statistics.median(seconds["jaxclip"])
     peak = measure.matmul_peak("bfloat16" if figure.bfloat16 else "float32")
     measure.keep(
