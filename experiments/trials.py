@@ -53,9 +53,7 @@ METHODS = tuple(
 
 
 def _layers(config: str, label: str) -> tuple[Trial, ...]:
-    return tuple(
-        Trial(f"layers of {label}", name, config, {"trainable": layers}) for name, layers in LAYERS.items()
-    )
+    return tuple(Trial(f"layers of {label}", name, config, {"trainable": layers}) for name, layers in LAYERS.items())
 
 
 def _semclip(group: str, settings: Mapping[str, Mapping[str, object]]) -> tuple[Trial, ...]:

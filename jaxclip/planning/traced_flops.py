@@ -5,16 +5,20 @@ from collections.abc import Callable
 
 import jax
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn
+from jax.interpreters import partial_eval
 
 
 def traced_flops(function: Callable, *arguments) -> int:
-    """FLOPs over all devices; bodies of `lax.scan` count as often as they run.
+    """FLOPs over all devices of what the results need; bodies of `lax.scan` count as often as they run.
 
     Args:
       function: anything that JAX can trace.
       arguments: arrays, or `jax.ShapeDtypeStruct` in their place.
     """
-    return _jaxpr_flops(jax.make_jaxpr(function)(*arguments).jaxpr)
+    jaxpr = jax.make_jaxpr(function)(*arguments).jaxpr
+    # What nobody reads, such as the weight gradients of frozen layers, no compiler leaves in the program.
+    used, _ = partial_eval.dce_jaxpr(jaxpr, [True] * len(jaxpr.outvars))
+    return _jaxpr_flops(used)
 
 
 def _jaxpr_flops(jaxpr: Jaxpr) -> int:

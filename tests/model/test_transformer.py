@@ -7,7 +7,7 @@ import pytest
 import reference_clip
 from model_inputs import assert_close_leaf_by_leaf
 
-from jaxclip.model.transformer import LayerNorm, ResidualAttentionBlock, Transformer, dense
+from jaxclip.model.transformer import LayerNorm, ResidualAttentionBlock, Transformer, dense, product
 from jaxclip.training.trainable import merge
 
 LAYERS, HEADS, RATIO = 3, 4, 4.0
@@ -182,3 +182,25 @@ def test_layers_are_compiled_once():
         return [equation.primitive.name for equation in jaxpr.eqns].count("scan")
 
     assert scans(2) == scans(7) == 1
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_products_and_their_gradients_are_those_of_float64(dtype):
+    generator = np.random.default_rng(0)
+    x, kernel, gradient = (generator.standard_normal(shape) for shape in ((3, 5, 7), (7, 4), (3, 5, 4)))
+    x, kernel, gradient = (jnp.asarray(array, dtype) for array in (x, kernel, gradient))
+    found, pull_back = jax.vjp(product, x, kernel)
+    exact = [np.asarray(array, np.float64) for array in (x, kernel, gradient)]
+    expected = exact[0] @ exact[1], exact[2] @ exact[1].T, np.einsum("bli,blo->io", exact[0], exact[2])
+    for ours, theirs in zip((found, *pull_back(gradient)), expected, strict=True):
+        assert ours.dtype == dtype
+        np.testing.assert_allclose(np.asarray(ours, np.float64), theirs, rtol=2 * jnp.finfo(dtype).eps, atol=1e-5)
+
+
+def test_bfloat16_gradients_are_made_of_bfloat16_products():
+    x, kernel = jnp.ones((3, 5), jnp.bfloat16), jnp.ones((5, 4), jnp.bfloat16)
+    gradients = jax.make_jaxpr(jax.grad(lambda *operands: product(*operands).sum(), (0, 1)))(x, kernel)
+    dots = [equation for equation in gradients.eqns if equation.primitive.name == "dot_general"]
+    assert len(dots) == 2  # the third one, of the forward pass, lies within the call of `product`
+    assert {operand.aval.dtype for dot in dots for operand in dot.invars} == {jnp.dtype("bfloat16")}
+    assert {dot.outvars[0].aval.dtype for dot in dots} == {jnp.dtype("float32")}

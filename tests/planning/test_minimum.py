@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import pytest
 
 from jaxclip.model import CLIP, VARIANTS, TextConfig
+from jaxclip.model.transformer import product
 from jaxclip.planning.minimum import Needed, needed, text_tower, vision_tower
 from jaxclip.planning.traced_flops import traced_flops
 
@@ -70,6 +71,13 @@ def test_both_towers_of_the_tiny_model_as_traced(tiny_config):
     text = traced_flops(lambda p, x: model.apply(p, x, method="encode_text"), params, tokens)
     assert image == needed(vision_tower(tiny_config.vision, tiny_config.embed_dim, 3), []).forward
     assert text == needed(text_tower(tiny_config.text, tiny_config.embed_dim, 5, 5), []).forward
+
+
+def test_traced_flops_leave_out_weight_gradients_that_nobody_reads():
+    x, kernel = jax.ShapeDtypeStruct((3, 5), jnp.float32), jax.ShapeDtypeStruct((5, 4), jnp.float32)
+    one = 2 * 3 * 5 * 4
+    assert traced_flops(jax.grad(lambda *operands: jnp.square(product(*operands)).sum()), x, kernel) == 2 * one
+    assert traced_flops(jax.grad(lambda *operands: jnp.square(product(*operands)).sum(), (0, 1)), x, kernel) == 3 * one
 
 
 def test_traced_flops_by_hand():
