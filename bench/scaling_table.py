@@ -57,8 +57,8 @@ def make(model: str, topology: str, file: Path, *, search: bool) -> str | None:
     return None if done.returncode == 0 else (done.stderr.strip().splitlines() or ["no message"])[-1]
 
 
-def row(model: str, chips: int, plan: dict) -> str:
-    """One line of the table."""
+def row(model: str, chips: int, plan: dict, *, searched: bool) -> str:
+    """One line of the table; with `searched` its last column is the largest batch, where that is known."""
     batch = sum(stream["batch_size"] for stream in plan["streams"].values())
     found = plan.get("search")
     columns = [model, f"{chips}", f"{batch:,}", quantity(plan["memory"]["total"], "B"), "yes" if plan["fits"] else "no"]
@@ -73,22 +73,28 @@ def row(model: str, chips: int, plan: dict) -> str:
         ]
     else:
         columns += ["–"] * 4
-    columns.append(f"{found['largest']:,}" if found else "–")
+    if searched:
+        columns.append(f"{found['largest']:,}" if found else "–")
     return f"| {' | '.join(columns)} |"
 
 
 def table(folder: Path) -> str:
     """The finished cells as Markdown, in order of size."""
+    finished = {
+        (model, SLICES[topology]): json.loads(file.read_text())
+        for model, topology, file in cells(folder)
+        if file.exists()
+    }
+    searched = any("search" in plan for plan in finished.values())
     head = (
         "| model | chips | records a step | memory a chip | fits | FLOPs a chip | ÷ minimum and recomputed "
-        "| sent a chip | roofline step (bound) | largest batch a chip |"
+        "| sent a chip | roofline step (bound) |"
     )
-    lines = [head, "|---|--:|--:|--:|---|--:|--:|--:|--:|--:|"]
-    finished = {(model, SLICES[topology]): file for model, topology, file in cells(folder) if file.exists()}
+    lines = [head + " largest batch a chip |" * searched, "|---|--:|--:|--:|---|--:|--:|--:|--:|" + "--:|" * searched]
     for model in MODELS:
         for chips in sorted(SLICES.values()):
             if (model, chips) in finished:
-                lines.append(row(model, chips, json.loads(finished[model, chips].read_text())))
+                lines.append(row(model, chips, finished[model, chips], searched=searched))
     return "\n".join(lines)
 
 

@@ -37,6 +37,12 @@ def test_finished_cells_become_rows_in_order(folder):
     ]
 
 
+def test_the_largest_batch_has_a_column_only_where_it_was_searched_for(folder):
+    (folder / "ViT-L-14_v5e_2x2.json").unlink()
+    head, _, row = scaling_table.table(folder).splitlines()
+    assert head.count("|") == row.count("|") == 10 and row.endswith("| 32.10 ms (memory) |")
+
+
 def test_a_finished_cell_is_not_made_again(folder, monkeypatch):
     monkeypatch.setattr(scaling_table.subprocess, "run", lambda *_, **__: pytest.fail("compiled again"))
     assert scaling_table.make("ViT-B-32", "v5e:2x2", folder / "ViT-B-32_v5e_2x2.json", search=False) is None
