@@ -38,7 +38,7 @@ from jaxclip.training.watch import Watch
 
 BEGIN, END = "<!-- python -m bench.equality writes from here -->", "<!-- to here -->"
 STEPS, BATCH_SIZE = 10, 32
-# Of the largest loss, and of the largest value in each parameter.
+# Of the loss of the step, and of the largest value in each parameter.
 LOSS_TOLERANCE, PARAMETER_TOLERANCE = 1e-5, 1e-4
 
 

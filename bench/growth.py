@@ -36,7 +36,7 @@ def step_seconds(clip: Clip, batch_size: int, front_layers: int | None = None) -
 
 def loss_bytes(batch_size: int, chunk: int | None) -> int:
     """Temporary memory of SemCLIP's loss and its gradients."""
-    objective = objectives.build("semclip", chunk=chunk)
+    objective = dataclasses.replace(objectives.build("semclip"), chunk=chunk)
     roles = ("image", *objective.roles)
     embeddings = {role: jax.ShapeDtypeStruct((batch_size, EMBED_DIM), jnp.float32) for role in roles}
     gradients = jax.jit(jax.value_and_grad(lambda embeddings: objective(embeddings, jnp.float32(100))[0]))

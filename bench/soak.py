@@ -1,6 +1,6 @@
 """A training run of two processes that is killed again and again, beside one that is not.
 
-    python -m bench.soak --output=soak                  # 50 kills; hours on a busy machine
+    python -m bench.soak --output=soak                  # 50 kills; half an hour on two cores
     python -m bench.soak --output=soak --kills=5 --steps=40
 
 Each time the run has got going, at a random moment one of these happens: SIGKILL of one process or of both, SIGTERM to
@@ -30,7 +30,7 @@ from jaxclip.training.watch import LOST
 
 OUTPUT = flags.DEFINE_string("output", None, "Where the two runs and soak.json are put; must not exist.", required=True)
 KILLS = flags.DEFINE_integer("kills", 50, "How often the run is killed.", lower_bound=1)
-STEPS = flags.DEFINE_integer("steps", 400, "Steps of the run; it must outlast the kills.", lower_bound=10)
+STEPS = flags.DEFINE_integer("steps", 450, "Steps of the run; it must outlast the kills.", lower_bound=10)
 SEED = flags.DEFINE_integer("seed", 0, "Of the moments and kinds of the kills.")
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -34,7 +34,7 @@ CHIPS = {
 # FLOP/s of dense bfloat16 matrix products by the name that JAX gives a device. TPUs: https://cloud.google.com/tpu/docs;
 # GPUs: NVIDIA's data sheets, the PCIe and SXM forms having names of their own.
 _PEAK_FLOPS = {
-    "TPU v2": 45e12,  # a device is a core here, half a chip
+    "TPU v2": 22.5e12,  # a device is a core here, half a chip
     "TPU v3": 61.5e12,  # likewise
     "TPU v4": 275e12,
     "TPU v5 lite": CHIPS["v5e"].peak_flops,
