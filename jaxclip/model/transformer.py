@@ -54,6 +54,11 @@ def _sum_in_float32(lhs: jax.Array, rhs: jax.Array, lhs_axes: Sequence[int], rhs
     return total.astype(lhs.dtype)
 
 
+def plain_product(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """[..., I] × [I, O] → [..., O], in the operands' type and summed in float32."""
+    return _sum_in_float32(x, kernel, (x.ndim - 1,), (0,))
+
+
 @jax.custom_vjp
 def product(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """[..., I] × [I, O] → [..., O], in the operands' type and summed in float32, as both products of its gradient are.
@@ -61,7 +66,7 @@ def product(x: jax.Array, kernel: jax.Array) -> jax.Array:
     JAX's own rule would take the gradient of the float32 sum, and so make both backward products in float32: on CPUs
     and GPUs most of what bfloat16 saves would be lost.
     """
-    return _sum_in_float32(x, kernel, (x.ndim - 1,), (0,))
+    return plain_product(x, kernel)
 
 
 def _product_forward(x, kernel):
@@ -79,13 +84,14 @@ product.defvjp(_product_forward, _product_backward)
 
 def dense(features: int, *, dtype: jnp.dtype, stddev: float, name: str, use_bias: bool = True) -> nn.Dense:
     """A linear layer with float32 parameters, `dtype` products and float32 accumulation."""
+    multiply = plain_product if dtype == jnp.float32 else product
     return nn.Dense(
         features,
         use_bias=use_bias,
         dtype=dtype,
         kernel_init=nn.initializers.normal(stddev),
-        # Dense asks for nothing but this product.
-        dot_general=lambda x, kernel, *_, **__: checkpoint_name(product(x, kernel), PRODUCT),
+        # Dense asks for nothing but this product. In float32 JAX's own rule for its gradients will do.
+        dot_general=lambda x, kernel, *_, **__: checkpoint_name(multiply(x, kernel), PRODUCT),
         name=name,
     )
 
