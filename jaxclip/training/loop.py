@@ -200,7 +200,6 @@ def train(
             watch.beat("in the step")
             batch, stop = agree(batch, watch.preemption, state)
             batch = shard_batch(program.mesh, batch)
-            # Before the step is queued: tracing runs small programs, which can block one of many devices on CPUs.
             flops = flops_of(batch)
             with profile.step(number), jax.transfer_guard("disallow"):  # a copy to or from the host would not be queued
                 state, metrics = step(state, frozen, batch)
