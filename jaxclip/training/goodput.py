@@ -4,6 +4,7 @@ What is lost is starting, compiling, validating, steps that a kill made undone, 
 end and the next start.
 """
 
+import contextlib
 import json
 import time
 from pathlib import Path
@@ -27,11 +28,10 @@ class Goodput:
     def __init__(self, path: Path, productive: float):
         self.productive = productive
         self._path, self._started, self._earlier = path, time.monotonic(), 0.0
-        try:
+        # None at the first start; with a damaged file only this figure begins anew.
+        with contextlib.suppress(FileNotFoundError, ValueError, KeyError, TypeError):
             found = json.loads(path.read_text(encoding="utf-8"))
             self._earlier = float(found["elapsed"]) + max(0.0, time.time() - float(found["at"]))
-        except (FileNotFoundError, ValueError, KeyError, TypeError):
-            pass  # the first start; or a damaged file, with which only this figure begins anew
         self.save()
 
     def elapsed(self) -> float:

@@ -198,8 +198,9 @@ def test_products_and_their_gradients_are_those_of_float64(dtype):
 
 
 def test_bfloat16_gradients_are_made_of_bfloat16_products():
-    x, kernel = jnp.ones((3, 5), jnp.bfloat16), jnp.ones((5, 4), jnp.bfloat16)
-    gradients = jax.make_jaxpr(jax.grad(lambda *operands: product(*operands).sum(), (0, 1)))(x, kernel)
+    layer, x = dense(4, dtype=jnp.bfloat16, stddev=1.0, name=None), jnp.ones((3, 5), jnp.bfloat16)
+    params = {"kernel": jnp.ones((5, 4)), "bias": jnp.zeros(4)}
+    gradients = jax.make_jaxpr(jax.grad(lambda params, x: layer.apply({"params": params}, x).sum(), (0, 1)))(params, x)
     dots = [equation for equation in gradients.eqns if equation.primitive.name == "dot_general"]
     assert len(dots) == 2  # the third one, of the forward pass, lies within the call of `product`
     assert {operand.aval.dtype for dot in dots for operand in dot.invars} == {jnp.dtype("bfloat16")}
