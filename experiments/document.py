@@ -102,7 +102,7 @@ def generated(workdir: Path, folder: Path) -> list[str]:
     ablations = read_results(workdir, ABLATIONS, seeds=1)
     methods = _scores(results, "methods")
     base_row = {"base": [base["scores"]]}
-    trainings = [json.loads(file.read_text(encoding="utf-8"))["seconds"] for file in workdir.glob("*/*/seed_*.json")]
+    trainings = [json.loads(file.read_text(encoding="utf-8"))["seconds"] for file in workdir.glob("*/*/*/seed_*.json")]
     lines = [
         "## The starting model",
         "",

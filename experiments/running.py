@@ -1,6 +1,7 @@
 """Training and measuring one trial, and where its result is kept."""
 
 import functools
+import hashlib
 import importlib
 import io
 import json
@@ -127,14 +128,19 @@ def write_json(path: Path, content: dict) -> None:
 
 def result_file(workdir: Path, trial: Trial, seed: int) -> Path:
     """Where a trial's scores are kept. Trials that are the same under several names share one file."""
-    first = first_alike(trial, same_interpolation=True)
-    return workdir / first.group / first.label / f"seed_{seed}.json"
+    return _folder(workdir, first_alike(trial, same_interpolation=True)) / f"seed_{seed}.json"
 
 
 def params_file(workdir: Path, trial: Trial, seed: int) -> Path:
     """Where the trained parameters of a trial are kept; those of an interpolation are the whole training's."""
-    first = first_alike(trial, same_interpolation=False)
-    return workdir / first.group / first.label / f"seed_{seed}.npz"
+    return _folder(workdir, first_alike(trial, same_interpolation=False)) / f"seed_{seed}.npz"
+
+
+def _folder(workdir: Path, trial: Trial) -> Path:
+    """A trial's own folder; another one when its config has changed, so that no older result passes for a new one."""
+    config = trial_config(trial, 0).model_dump(mode="json")
+    digest = hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()
+    return workdir / trial.group / trial.label / digest[:8]
 
 
 @functools.cache

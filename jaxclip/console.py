@@ -20,6 +20,8 @@ def quiet_libraries() -> None:
     absl_logging.set_verbosity(absl_logging.FATAL)  # what Orbax logs as an error, with a traceback, it also raises
     for name in ("jax", "orbax", "grain", "etils"):
         logging.getLogger(name).setLevel(logging.ERROR)
+    # Orbax writes the parts of a checkpoint as tasks and raises the error of the first; asyncio logs those of the rest.
+    logging.getLogger("asyncio").setLevel(logging.CRITICAL)
     warnings.filterwarnings("ignore", category=DeprecationWarning)
 
 

@@ -11,7 +11,7 @@ from jaxclip.checksums import find_damage
 from jaxclip.console import say
 from jaxclip.embedding import Encoders
 from jaxclip.evaluator import Evaluator, replicate
-from jaxclip.planning.traced_flops import traced_flops
+from jaxclip.planning.minimum import minimum_flops
 from jaxclip.prepare import Run, make_streams, record_ids
 from jaxclip.pretrained import save_directory
 from jaxclip.run_report import ScoredSplits
@@ -60,9 +60,6 @@ def train_run(
     config = run.config
     over_data = config.mesh.parameters == "sharded"
     step, optimizer = build_step(config, run.model, run.terms, run.roles, run.steps, run.mesh)
-    plain_step, _ = build_step(
-        config, dataclasses.replace(run.model, remat="none"), run.terms, run.roles, run.steps, run.mesh
-    )
     if config.failure.skip_bad_steps:
         step = skip_bad_steps(step, config.failure.max_gradient_norm)
     bad_steps = BadSteps(
@@ -86,7 +83,7 @@ def train_run(
         function=step,
         mesh=run.mesh,
         samples_per_step=run.samples_per_step,
-        count_flops=functools.partial(traced_flops, plain_step),
+        count_flops=lambda batch: minimum_flops(run.model.config, run.trained, batch, run.terms).total,
         parameters_over_data=over_data,
     )
     state = train(

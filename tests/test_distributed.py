@@ -12,7 +12,15 @@ from pathlib import Path
 import jax
 import pytest
 
-from jaxclip.distributed import ClusterError, advice, check_port, find_cluster, initialise, read_settings
+from jaxclip.distributed import (
+    ClusterError,
+    advice,
+    check_port,
+    find_cluster,
+    initialise,
+    order_cpu_collectives,
+    read_settings,
+)
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 SLURM_SHELL = {"SLURM_JOB_ID": "7", "SLURM_NTASKS": "8", "SLURM_PROCID": "0", "SLURM_LOCALID": "0"}
@@ -41,6 +49,27 @@ GKE = {"TPU_SKIP_MDS_QUERY": "true", "TPU_ML_PLATFORM": "JAX", "TPU_WORKER_ID": 
 )
 def test_cluster_is_found_only_where_there_is_one(environment, cluster):
     assert find_cluster(environment) == cluster
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [
+        (None, "--xla_cpu_enable_concurrency_optimized_scheduler=false"),
+        ("--xla_a=1", "--xla_a=1 --xla_cpu_enable_concurrency_optimized_scheduler=false"),
+        ("--xla_cpu_enable_concurrency_optimized_scheduler=true",) * 2,
+    ],
+)
+def test_cpu_collectives_are_ordered_unless_told_otherwise(flags, expected):
+    environment = {} if flags is None else {"XLA_FLAGS": flags}
+    order_cpu_collectives(environment)
+    assert environment == {"XLA_FLAGS": expected}
+
+
+@pytest.mark.parametrize("flags", ["--xla_force_host_platform_device_count=8", ""])
+def test_collectives_are_ordered_where_there_are_several_devices(flags):
+    environment = {"XLA_FLAGS": flags}
+    initialise(environment)
+    assert ("concurrency_optimized_scheduler=false" in environment["XLA_FLAGS"]) == bool(flags)
 
 
 @contextlib.contextmanager

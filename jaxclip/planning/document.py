@@ -11,7 +11,7 @@ from jaxclip.planning.flops import bfloat16_flops, matmul_flops
 from jaxclip.planning.hbm_traffic import hbm_bytes
 from jaxclip.planning.hlo import Module, executed, parse, trip_count
 from jaxclip.planning.memory import argument_bytes, program_bytes
-from jaxclip.planning.minimum import minimum_flops, recomputed_flops
+from jaxclip.planning.minimum import minimum_of, recomputed_flops
 from jaxclip.planning.roofline import roofline
 from jaxclip.planning.topology import Topology
 
@@ -87,7 +87,7 @@ def _refused(step: AbstractStep, refusal: DoesNotFit) -> dict:
 def _flops(step: AbstractStep, plain: AbstractStep, module: Module) -> dict:
     per_device = matmul_flops(module)
     whole = per_device * step.mesh.size
-    needed = minimum_flops(step, plain.terms)
+    needed = minimum_of(step)
     recomputed = recomputed_flops(step, plain)
     return {
         "per_device": per_device,

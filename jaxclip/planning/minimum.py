@@ -8,12 +8,13 @@ Shapes: B images, n texts, R rows of texts, L positions a row, W width, D embedd
 """
 
 import dataclasses
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 import jax
 import jax.numpy as jnp
 from flax.traverse_util import unflatten_dict
 
+from jaxclip.model import CLIP, ModelConfig, parameter_shapes
 from jaxclip.model.variants import ResNetConfig, TextConfig, VisionConfig
 from jaxclip.planning.abstract_step import AbstractStep
 from jaxclip.planning.traced_flops import traced_flops
@@ -98,57 +99,71 @@ def needed(parts: Iterable[Part], trained: Iterable[str]) -> Needed:
     return total
 
 
-def _resnet(step: AbstractStep, images: jax.ShapeDtypeStruct) -> Needed:
+def _resnet(model: ModelConfig, images: jax.ShapeDtypeStruct, trained: Iterable[str]) -> Needed:
     """The ResNet, from its traced forward pass; trained, its gradients cost twice that."""
-    params = unflatten_dict({**step.state.params, **step.frozen}, sep="/")
-    forward = traced_flops(lambda p, x: step.model.apply({"params": p}, x, method="encode_image"), params, images)
-    trained = any(path.startswith("visual/") for path in step.state.params)
-    return Needed(forward, forward * trained, forward * trained)
+    params = {path: jax.ShapeDtypeStruct(shape, jnp.float32) for path, shape in parameter_shapes(model).items()}
+
+    def encode(params, images):
+        return CLIP(model).apply({"params": unflatten_dict(params, sep="/")}, images, method="encode_image")
+
+    forward = traced_flops(encode, params, images)
+    is_trained = any(path.startswith("visual/") for path in trained)
+    return Needed(forward, forward * is_trained, forward * is_trained)
 
 
-def _losses(step: AbstractStep, terms: Iterable[Term], trained: Iterable[str]) -> Needed:
-    """The objectives, traced with respect to the embeddings that come from a tower with something trained in it."""
-    D = step.model.config.embed_dim
-    towers = {
-        "texts": any(p.startswith("text/") for p in trained),
-        "images": any(p.startswith("visual") for p in trained),
-    }
-    total = Needed()
-    for term in terms:
-        stream = step.batch[term.stream]
-        B = next(iter(stream.get("features", stream.get("images")).values())).shape[0]
-        kinds = {role: "texts" for role in term.objective.roles} | {role: "images" for role in term.objective.images}
-        embeddings = {role: jax.ShapeDtypeStruct((B, D), jnp.float32) for role in kinds}
-        moving = {role: leaf for role, leaf in embeddings.items() if towers[kinds[role]]}
-        fixed = {role: leaf for role, leaf in embeddings.items() if role not in moving}
+def _loss(term: Term, stream: Mapping[str, Mapping], D: int, trained: Iterable[str]) -> Needed:
+    """An objective, traced with respect to its own parameters and to the embeddings of towers that are trained.
 
-        def loss(moving, fixed, scale, term=term):
-            return term.objective({**moving, **fixed}, scale)[0]
-
-        scale = jax.ShapeDtypeStruct((), jnp.float32)
-        forward = traced_flops(loss, moving, fixed, scale)
-        both = traced_flops(jax.value_and_grad(loss), moving, fixed, scale) if moving else forward
-        total += Needed(forward, both - forward, 0)
-    return total
-
-
-def minimum_flops(step: AbstractStep, terms: Iterable[Term]) -> Needed:
-    """What one step needs on the whole machine: towers that run, gradients where needed, and these losses.
-
-    The losses are counted as they are written; their `terms` are to keep their logits instead of making them again.
+    Gradients with respect to its parameters are counted among those of activations.
     """
-    config, trained = step.model.config, tuple(step.state.params)
-    total = _losses(step, terms, trained)
-    for stream in step.batch.values():
+    objective = dataclasses.replace(term.objective, chunk=None)
+    B = next(iter(stream.get("features", stream.get("images")).values())).shape[0]
+    roles = dict.fromkeys(objective.roles, "text/") | dict.fromkeys(objective.images, "visual/")
+    own = jax.eval_shape(lambda: objective.init(D))
+    below = {prefix: any(path.startswith(prefix) for path in trained) for prefix in ("text/", "visual/")}
+    inputs = {role: jax.ShapeDtypeStruct((B, D), jnp.float32) for role in roles}
+    moving = {role: leaf for role, leaf in inputs.items() if below[roles[role]]}
+    moving_own = {name: leaf for name, leaf in own.items() if f"objectives/{term.label}/{name}" in trained}
+
+    def loss(moving, moving_own, inputs, own, scale):
+        return objective({**inputs, **moving}, scale, {**own, **moving_own})[0]
+
+    arguments = (moving, moving_own, inputs, own, jax.ShapeDtypeStruct((), jnp.float32))
+    forward = traced_flops(loss, *arguments)
+    both = traced_flops(jax.value_and_grad(loss, argnums=(0, 1)), *arguments) if moving or moving_own else forward
+    return Needed(forward, both - forward, 0)
+
+
+def minimum_flops(
+    model: ModelConfig, trained: Iterable[str], batch: Mapping[str, Mapping], terms: Iterable[Term]
+) -> Needed:
+    """What one step needs on the whole machine: towers that run, gradients where needed, and the losses.
+
+    What microbatches, chunks of logits and rematerialisation compute a second time is not in it.
+
+    Args:
+      model: the architecture.
+      trained: paths of the trained parameters, those of the objectives among them.
+      batch: a batch of `jaxclip.training.step`, arrays or `jax.ShapeDtypeStruct`.
+      terms: the objectives.
+    """
+    trained = frozenset(trained)
+    total = sum((_loss(term, batch[term.stream], model.embed_dim, trained) for term in terms), Needed())
+    for stream in batch.values():
         G, R, _ = stream["texts"]["tokens"].shape
         n = stream["texts"]["ends"].size
-        total += needed(text_tower(config.text, config.embed_dim, G * R, n), trained)
+        total += needed(text_tower(model.text, model.embed_dim, G * R, n), trained)
         for images in stream.get("images", {}).values():
-            if isinstance(config.vision, ResNetConfig):
-                total += _resnet(step, images)
+            if isinstance(model.vision, ResNetConfig):
+                total += _resnet(model, images, trained)
             else:
-                total += needed(vision_tower(config.vision, config.embed_dim, images.shape[0]), trained)
+                total += needed(vision_tower(model.vision, model.embed_dim, images.shape[0]), trained)
     return total
+
+
+def minimum_of(step: AbstractStep) -> Needed:
+    """`minimum_flops` of a planned step."""
+    return minimum_flops(step.model.config, step.state.params, step.batch, step.terms)
 
 
 def recomputed_flops(step: AbstractStep, plain: AbstractStep) -> int:
@@ -157,7 +172,6 @@ def recomputed_flops(step: AbstractStep, plain: AbstractStep) -> int:
     Each is traced and compared with its own minimum, since microbatches change how texts are packed.
     """
     beyond = [
-        traced_flops(each.step, each.state, each.frozen, each.batch) - minimum_flops(each, plain.terms).total
-        for each in (step, plain)
+        traced_flops(each.step, each.state, each.frozen, each.batch) - minimum_of(each).total for each in (step, plain)
     ]
     return max(0, beyond[0] - beyond[1])

@@ -190,7 +190,7 @@ def train(
     iterators = {name: iter(stream) for name, stream in streams.items()}
     resumable = {**iterators, SKIPPED: bad_steps}
     step, state, start = _set_out(program, state, checkpoints, resumable)
-    flops_of = FlopsOfShapes(lambda batch: program.count_flops(state, frozen, batch) if jax.process_index() == 0 else 0)
+    flops_of = FlopsOfShapes(program.count_flops if jax.process_index() == 0 else lambda batch: 0)
     reporting = _reporting(cadence, start, program.samples_per_step, workdir, bad_steps)
     with reporting as (reporter, speed), contextlib.closing(profile):
         for number in range(start + 1, cadence.steps + 1):

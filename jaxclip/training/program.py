@@ -11,7 +11,7 @@ from jaxclip.config import Config
 from jaxclip.model import CLIP
 from jaxclip.training.optimizer import build_optimizer, learning_rate_schedule
 from jaxclip.training.sharding import replicated
-from jaxclip.training.step import Term, TrainState, make_step
+from jaxclip.training.step import Term, make_step
 from jaxclip.training.trainable import FlatParams
 
 
@@ -23,14 +23,14 @@ class StepProgram:
       function: (state, frozen parameters, batch) → (state, metrics), see `make_step`.
       mesh: the devices that it is for.
       samples_per_step: records of all streams in a batch.
-      count_flops: (state, frozen parameters, batch) → FLOPs of the step.
+      count_flops: batch → FLOPs that a step on it cannot do without.
       parameters_over_data: `over_data` of `jaxclip.training.sharding.state_sharding`.
     """
 
     function: Callable
     mesh: Mesh
     samples_per_step: int
-    count_flops: Callable[[TrainState, FlatParams, dict], int]
+    count_flops: Callable[[dict], int]
     parameters_over_data: bool = False
 
 

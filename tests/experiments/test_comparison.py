@@ -6,7 +6,7 @@ import statistics
 import numpy as np
 import pytest
 
-from experiments import document
+from experiments import document, running
 from experiments.running import (
     SPLITS,
     interpolated,
@@ -57,6 +57,19 @@ def test_what_is_the_same_training_under_two_names_is_done_once(tmp_path):
     half = next(trial for trial in ABLATIONS if trial.interpolation == 0.5 and trial.config == "semclip")
     assert half in todo and params_file(tmp_path, half, 1) == params_file(tmp_path, semclip, 1)
     assert result_file(tmp_path, half, 1) != result_file(tmp_path, semclip, 1)
+
+
+def test_a_changed_config_does_not_take_over_old_results(tmp_path, monkeypatch):
+    semclip = next(trial for trial in METHODS if trial.label == "SemCLIP")
+    before = result_file(tmp_path, semclip, 1), params_file(tmp_path, semclip, 1)
+    original = running.trial_config
+    changed = lambda trial, seed: original(trial, seed).model_copy(update={"log_every": 7})  # noqa: E731
+    monkeypatch.setattr(running, "trial_config", changed)
+    running.first_alike.cache_clear()
+    try:
+        assert not {result_file(tmp_path, semclip, 1), params_file(tmp_path, semclip, 1)} & set(before)
+    finally:
+        running.first_alike.cache_clear()
 
 
 def test_interpolation_is_linear_in_the_weights():

@@ -1,13 +1,21 @@
 """The analytic FLOPs against published counts, against sums by hand, and against what JAX traces."""
 
+import dataclasses
+import functools
+
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
+from flax.traverse_util import flatten_dict
 
-from jaxclip.model import CLIP, VARIANTS, TextConfig
+from jaxclip import objectives
+from jaxclip.model import CLIP, VARIANTS, TextConfig, init_params
 from jaxclip.model.transformer import product
-from jaxclip.planning.minimum import Needed, needed, text_tower, vision_tower
+from jaxclip.planning.minimum import Needed, minimum_flops, needed, text_tower, vision_tower
 from jaxclip.planning.traced_flops import traced_flops
+from jaxclip.training.step import Term, objective_params, total_loss
+from jaxclip.training.trainable import text_layer_splits
 
 # GFLOP of one image and of one text of 77 tokens: OpenCLIP's docs/model_profile.csv, counted there by fvcore.
 PUBLISHED = {
@@ -93,3 +101,38 @@ def test_traced_flops_by_hand():
     # The gradient by w alone: of the convolution by its input, of each product by its weights and by its input.
     assert traced_flops(jax.value_and_grad(function), w, x) >= forward + 2 * (4 * 2 * 2 * 8 * 8)
     assert traced_flops(jax.jit(jax.checkpoint(function)), w, x) == forward
+
+
+@pytest.mark.parametrize(
+    ("settings", "trained"),
+    [
+        ({}, ("text/token_embedding",)),
+        ({"n": 4, "learnable": True}, ("text/token_embedding", "objectives/semclip/projection")),
+        ({"n": 4, "learnable": True}, ("objectives/semclip/projection",)),
+        ({"n": 4}, ("text/transformer/resblocks_1/", "visual/proj")),
+    ],
+)
+def test_the_minimum_of_a_step_is_what_a_plain_one_traces_to(settings, trained, tiny_config):
+    B, tokens = 4, np.ones((1, 12, 24), np.int32)
+    texts = {"tokens": tokens, "positions": tokens, "segments": tokens, "ends": np.arange(3 * B)[None] * 24}
+    batch = {"train": {"texts": texts, "images": {"image": np.zeros((B, 16, 16, 3), np.float32)}}}
+    roles = {"train": ("caption", "paraphrase", "negation")}
+    objective = objectives.build("semclip", **settings)
+    params = flatten_dict(init_params(tiny_config, jax.random.key(0)), sep="/")
+    params |= objective_params([Term("semclip", "train", objective, 1.0)], tiny_config.embed_dim)
+    trained = [path for path in params if path.startswith(trained)]
+    frozen = {path: leaf for path, leaf in params.items() if path not in trained}
+
+    model = CLIP(tiny_config, text_splits=text_layer_splits(trained, tiny_config.text.layers))
+
+    def plain(trained, frozen, terms):
+        return total_loss(trained, frozen, batch, model=model, terms=terms, roles=roles)[0]
+
+    terms = [Term("semclip", "train", objective, 1.0)]
+    traced = traced_flops(
+        functools.partial(jax.value_and_grad(plain), terms=terms), {p: params[p] for p in trained}, frozen
+    )
+    assert minimum_flops(tiny_config, trained, batch, terms).total == traced
+    # Chunks of logits are made a second time in the backward pass; none of that is needed.
+    chunked = [Term("semclip", "train", dataclasses.replace(objective, chunk=2), 1.0)]
+    assert minimum_flops(tiny_config, trained, batch, chunked).total == traced

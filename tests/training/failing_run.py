@@ -94,7 +94,7 @@ def main(workdir: Path, settings: dict) -> None:
         mesh = make_mesh(MeshSettings())
         checkpoints = Checkpoints(workdir / "checkpoints", "r1")
         state = train(
-            program=StepProgram(run.step, mesh, BATCH, count_flops=lambda state, frozen, batch: 0),
+            program=StepProgram(run.step, mesh, BATCH, count_flops=lambda batch: 0),
             state=run.state.replace(params=shard_params(mesh, run.state.params)),
             frozen=shard_params(mesh, run.frozen),
             streams={"train": make_stream(mesh, settings)},
