@@ -175,7 +175,8 @@ class FailureSettings(_Section):
     `skip_bad_steps` leaves out up to so many steps whose loss, gradient or update is not finite; 0 stops at the first.
     `max_gradient_norm` makes a step with a larger gradient a bad one as well; unlike `optimizer.clip_norm` it scales
     nothing. Of several processes one that says nothing for `peer_timeout` seconds is lost (JAX itself gives up after
-    100), and a run that does not get on for `hang_timeout` seconds after its first step is ended.
+    100), and a run that does not get on for `hang_timeout` seconds is ended: in its first step, which compiles, after
+    1,800 seconds at the earliest; before it, while data is prepared, never.
     """
 
     skip_bad_steps: int = Field(default=0, ge=0)

@@ -105,4 +105,5 @@ def train_run(
         profile=Profile(profile, workdir / "profile"),
     )
     checkpoints.close()
+    watch.beat("scoring")
     return state.params

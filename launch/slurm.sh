@@ -14,11 +14,13 @@
 #   CONTAINER_IMAGE=            an image for pyxis/enroot, e.g. nvcr.io#nvidia/jax:latest; the repository is mounted
 #   CONTAINER_MOUNTS=           what else the container sees, e.g. /data:/data,/scratch:/scratch
 #   JAX_COMPILATION_CACHE_DIR=runs/cache/programs     compiled programs, so that a restart need not compile again
+#   RESTARTS=100                how often the job goes back into the queue
 #   DRY_RUN=1                   prints what would be run (also without Slurm)
 #
 # 120 s before the time limit, and when the job is preempted (give partitions a GraceTime), every task gets SIGTERM,
-# saves and exits with 143 (75 where a peer is lost); the job is then put back into the queue under its number and goes
-# on from the checkpoint. Any other failure ends the job. `scancel JOB` ends it for good; `scancel --signal=TERM JOB` saves and requeues.
+# saves and exits with 143; the job is then put back into the queue under its number and goes on from the checkpoint.
+# So it does where a peer is lost (75) or a task was killed (137, by the kernel for want of memory or by hand). Any other
+# failure ends the job. `scancel JOB` ends it for good; `scancel --signal=TERM JOB` saves and requeues.
 #
 # All GPUs of a node must be visible to all its tasks, of which each takes the one of its local number: ask for them
 # with --gpus-per-node or --gres, not with --gpus-per-task. With one task a node, that task takes them all.
@@ -36,7 +38,7 @@ if [[ ${1:---help} == --help || (-z ${SLURM_JOB_ID:-} && -z ${DRY_RUN:-}) ]]; th
     exit
 fi
 
-AGAIN=" 143 75 " # jaxclip/ending.py: stopped by SIGTERM and all saved; a peer is lost
+AGAIN=" 143 75 137 " # jaxclip/ending.py: stopped by SIGTERM and all saved; a peer is lost; 137: SIGKILL
 
 python=${PYTHON:-.venv/bin/python}
 export JAX_COMPILATION_CACHE_DIR=${JAX_COMPILATION_CACHE_DIR:-$PWD/runs/cache/programs}
@@ -72,7 +74,7 @@ echo "Job $SLURM_JOB_ID on $SLURM_JOB_NODELIST, start $((${SLURM_RESTART_COUNT:-
 
 code=0
 "${command[@]}" || code=$?
-if [[ $AGAIN == *" $code "* ]]; then
+if [[ $AGAIN == *" $code "* ]] && ((${SLURM_RESTART_COUNT:-0} < ${RESTARTS:-100})); then
     echo "Exit code $code: job $SLURM_JOB_ID goes back into the queue."
     scontrol requeue "$SLURM_JOB_ID"
 fi

@@ -30,13 +30,15 @@
 #   TPU_POLL=30                      seconds between questions about the state
 #   DRY_RUN=                         1: prints the commands instead of running them
 #
-# `train` starts again after exit codes 143 (stopped and saved) and 75 (a peer is lost), when the slice was
-# taken away (it is deleted and asked for again), and when the connection broke; any other exit code is the run's own error and ends it. Run it where it
-# stays up, e.g. in tmux on a small VM. The slice costs money until `delete`.
+# `train` starts again after exit codes 143 (stopped and saved), 75 (a peer is lost) and 137 (a process was killed), when
+# the slice was taken away (it is deleted and asked for again), and when the connection broke; any other exit code is
+# the run's own error and ends it. Run it where it stays up, e.g. in tmux on a small VM. The slice costs money until
+# `delete`.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-AGAIN=" 143 75 255 " # jaxclip/ending.py: stopped by SIGTERM, a peer is lost; 255 is ssh's own: the connection broke
+# jaxclip/ending.py: stopped by SIGTERM, a peer is lost; 137: killed; 255 is ssh's own: the connection broke.
+AGAIN=" 143 75 137 255 "
 TPU_LOG=jaxclip.log
 
 usage() {

@@ -24,6 +24,7 @@ from jaxclip.training.preemption import EXIT_CODE, Preempted, Preemption
 
 LOST = os.EX_TEMPFAIL  # 75, "try again": the same command goes on from the last checkpoint
 GRACE = 60.0  # seconds without any progress after SIGTERM, or three of the longest steps if they take longer
+FIRST_STEP = 1800.0  # seconds without progress that are allowed at least in the first step: a large program compiles
 SAVING = "saving"  # a phase without that bound: a large checkpoint on slow storage
 _QUIET_AFTER_A_BREAK = 10.0  # seconds: a peer that is silent so long when a collective broke has broken it
 _BROKEN_COLLECTIVE = re.compile(
@@ -38,7 +39,7 @@ class Situation:
     Attributes:
       now: the time.
       progress: when this process got on last.
-      in_training: whether it has made a step; before, programs are compiled and data is prepared.
+      steps: how many it has begun; before the first, data may be prepared for hours.
       phase: what it does.
       longest: the longest time between two signs of progress in training, seconds.
       stopping: how long ago SIGTERM came, 0 where it has not.
@@ -49,7 +50,7 @@ class Situation:
 
     now: float
     progress: float
-    in_training: bool
+    steps: int
     phase: str
     longest: float
     stopping: float
@@ -90,7 +91,7 @@ def judge(situation: Situation, settings: FailureSettings, patience: float) -> E
         return Ending(
             EXIT_CODE, f"SIGTERM came, but nothing has moved for {idle:.0f} s ({situation.phase})", stacks=True
         )
-    if situation.in_training and idle > settings.hang_timeout:
+    if situation.steps and idle > max(settings.hang_timeout, FIRST_STEP if situation.steps == 1 else 0):
         where = "".join(f"\n  {_name(number, notices)}: step {n.step}, {n.phase}" for number, n in notices.items())
         return Ending(LOST, f"nothing has moved for {idle:.0f} s ({situation.phase}){where}", stacks=True)
     return None
@@ -199,7 +200,7 @@ class Watch:
             situation = Situation(
                 now=now,
                 progress=self._progress,
-                in_training=self._steps_made > 1,
+                steps=self._steps_made,
                 phase=self._phase,
                 longest=self._longest,
                 stopping=self.preemption.seconds,

@@ -16,11 +16,12 @@ from launching import LAUNCH, QUICK, REPOSITORY, SMOKE, STEPS
 ENDED = ("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL", "OUT_OF_MEMORY", "PREEMPTED")
 pytestmark = pytest.mark.skipif(slurm_cluster.why_not() is not None, reason=f"no Slurm: {slurm_cluster.why_not()}")
 
-# In place of Python: says which task it is, and saves upon SIGTERM, or ends as ENDS_WITH says.
+# In place of Python: says which task it is, and saves upon SIGTERM, or ends as ENDS_WITH says; task KILLED is killed.
 STAND_IN = """#!/bin/sh
 trap 'echo saved; exit 143' TERM
 echo "task $SLURM_PROCID of $SLURM_NTASKS, restart ${SLURM_RESTART_COUNT:-0}: $*"
 if [ -n "$ENDS_WITH" ]; then sleep 1; exit "$ENDS_WITH"; fi
+if [ "$KILLED" = "$SLURM_PROCID" ]; then kill -9 $$; fi
 while true; do sleep 0.1; done
 """
 
@@ -100,6 +101,14 @@ def test_failure_is_not_requeued(slurm, stand_in):
     job = slurm.submit("--config=x", PYTHON=stand_in, ENDS_WITH="3")
     state = slurm.wait_for_end(job)
     assert (state["JobState"], state["ExitCode"], state["Restarts"]) == ("FAILED", "3:0", "0")
+
+
+def test_a_killed_task_takes_the_others_with_it_and_the_job_is_requeued_a_few_times(slurm, stand_in):
+    job = slurm.submit("--config=x", PYTHON=stand_in, KILLED="1", RESTARTS="1")
+    state = slurm.wait_for_end(job)
+    assert slurm.log(job).count(f"Exit code 137: job {job} goes back into the queue.") == 1, slurm.log(job)
+    assert slurm.log(job).count("0: task 0 of 2, restart 1") == 1
+    assert (state["JobState"], state["ExitCode"], state["Restarts"]) == ("FAILED", "137:0", "1")
 
 
 def test_real_run_is_preempted_and_goes_on(slurm, tmp_path):

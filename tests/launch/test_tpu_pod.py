@@ -172,7 +172,7 @@ def test_machine_may_know_of_a_preemption_first(installed):
     assert installed.calls() == [*run, f"{QUEUED} delete", f"{QUEUED} create", *run]
 
 
-@pytest.mark.parametrize("code", ["143", "75", "255"])
+@pytest.mark.parametrize("code", ["143", "75", "137", "255"])
 def test_saved_run_and_broken_connection_start_again_on_the_same_slice(installed, code):
     installed.play("codes", code)
     result = installed.run("train", *FLAGS, TPU_KEEP="1")

@@ -6,7 +6,7 @@ import pytest
 
 from jaxclip.config import FailureSettings
 from jaxclip.training.board import Notice
-from jaxclip.training.watch import GRACE, LOST, SAVING, Situation, judge
+from jaxclip.training.watch import FIRST_STEP, GRACE, LOST, SAVING, Situation, judge
 
 SETTINGS = FailureSettings(peer_timeout=60, hang_timeout=1800)
 RUNNING = {number: Notice(5, "running", 12, "in the step", host=f"host{number}", pid=100 + number) for number in (1, 2)}
@@ -14,7 +14,7 @@ RUNNING = {number: Notice(5, "running", 12, "in the step", host=f"host{number}",
 FINE = Situation(
     now=5000.0,
     progress=4999.0,
-    in_training=True,
+    steps=7,
     phase="in the step",
     longest=0.5,
     stopping=0.0,
@@ -35,7 +35,7 @@ def notice(number, **changes):
 def test_nothing_happens_while_all_is_well():
     assert judged() is None
     assert judged(seen={}, notices={}, exchange=0.0) is None  # a run of one process has no peers to wait for
-    assert judged(in_training=False, progress=0.0) is None  # data may be prepared for hours
+    assert judged(steps=0, progress=0.0) is None  # data may be prepared for hours
 
 
 def test_a_silent_peer_is_lost_after_the_patience():
@@ -76,9 +76,16 @@ def test_a_hang_shows_where_everybody_is():
     assert "process 2 (pid 102 on host2): step 11, waiting for data" in ending.message
 
 
-@pytest.mark.parametrize("in_training", [True, False])
-def test_sigterm_ends_a_process_that_does_not_get_on(in_training):
-    late = {"progress": 5000.0 - GRACE - 1, "in_training": in_training}
+def test_the_first_step_may_take_longer_than_the_others():
+    impatient = SETTINGS.model_copy(update={"hang_timeout": 20.0})
+    for steps, idle, ends in ((7, 21, True), (1, 21, False), (1, FIRST_STEP + 1, True), (0, FIRST_STEP + 1, False)):
+        situation = dataclasses.replace(FINE, steps=steps, progress=5000.0 - idle)
+        assert (judge(situation, impatient, 60.0) is not None) == ends
+
+
+@pytest.mark.parametrize("steps", [0, 1, 7])
+def test_sigterm_ends_a_process_that_does_not_get_on(steps):
+    late = {"progress": 5000.0 - GRACE - 1, "steps": steps}
     assert judged(**late) is None
     assert judged(**late, stopping=GRACE - 1) is None
     ending = judged(**late, stopping=GRACE + 5)
