@@ -1,7 +1,7 @@
 """The table of docs/scaling.md: what SemCLIP's training step needs on TPU v5e slices of 4 to 256 chips.
 
     pip install libtpu                          (the compiler for TPUs; no TPU is needed)
-    python -m bench.scaling_table               every cell that is not done yet, then the table
+    python -m bench.scaling_table               every cell that is not done yet, then the table of the document
     python -m bench.scaling_table --search      also the largest batch of each (several compilations a cell)
     python -m bench.scaling_table --only=ViT-B-32@v5e:16x16
 
@@ -113,7 +113,7 @@ def write_table(document: Path, text: str) -> None:
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Makes the cells that are missing, then the table."""
+    """Makes the cells that are missing; writes the table into the document when none is."""
     if len(arguments) > 1:
         raise app.UsageError(f"unexpected argument {arguments[1]!r}; see --help")
     folder = Path(flags.FLAGS.cells)
@@ -126,8 +126,12 @@ def main(arguments: Sequence[str]) -> None:
         error = make(model, topology, file, search=flags.FLAGS.search)
         if error:
             tqdm.write(f"{model} on {topology}: {error}")
-        write_table(DOCUMENT, table(folder))
     print(table(folder))
+    missing = [f"{model}@{topology}" for model, topology, file in cells(folder) if not file.exists()]
+    if missing:
+        print(f"{DOCUMENT} stays as it is: {len(missing)} cells are missing, first {missing[0]}")
+    else:
+        write_table(DOCUMENT, table(folder))
 
 
 if __name__ == "__main__":
