@@ -41,7 +41,7 @@ from jaxclip.weights.names import FLOAT_TYPES
 
 DESCRIPTION_FILES = ("model.json", "preprocessing.json", "tokenizer.json")
 SHIPPED = ("scenes-base",)
-_WRITTEN_AT_ONCE = 32 * 2**20  # bytes: keeps the memory of a conversion far below the size of the model
+_WRITTEN_AT_ONCE = 128 * 2**20  # bytes: keeps the memory of a conversion far below the size of the model
 
 
 class ModelDirectoryError(ValueError):
