@@ -5,10 +5,11 @@ import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import matplotlib.figure
 import scipy.stats
 
 from experiments import pictures
-from experiments.running import result_file
+from experiments.running import SPLITS, result_file
 from experiments.trials import ABLATIONS, METHODS, Trial
 from jaxclip.files import write_atomically
 
@@ -81,6 +82,15 @@ def table(rows: Mapping[str, Sequence[Scores]], split: str) -> list[str]:
     return [*lines, ""]
 
 
+def means_table(rows: Mapping[str, Sequence[Scores]]) -> list[str]:
+    """Rows × splits as Markdown: the mean over all metrics."""
+    lines = ["| mean of all metrics | " + " | ".join(SPLITS) + " |", "|---|" + "---|" * len(SPLITS)]
+    for label, seeds in rows.items():
+        cells = [cell([mean_of_metrics(scores, split) for scores in seeds]) for split in SPLITS]
+        lines.append(f"| {label} | " + " | ".join(cells) + " |")
+    return [*lines, ""]
+
+
 def base_table(base: dict) -> list[str]:
     """The starting model: values with their bootstrap intervals."""
     lines = ["| | " + " | ".join(SPLIT_TITLES) + " |", "|---|" + "---|" * len(SPLIT_TITLES)]
@@ -93,6 +103,19 @@ def base_table(base: dict) -> list[str]:
 
 def _scores(results: Mapping, group: str) -> dict[str, list[Scores]]:
     return {label: [r["scores"] for r in seeds] for (found, label), seeds in results.items() if found == group}
+
+
+def _trade_off(base: dict, methods: Mapping, ablations: Mapping) -> matplotlib.figure.Figure:
+    """The picture of the first seed of every method, the attempts, and the interpolations."""
+    attempts = _scores(ablations, "attempts with triplet")
+    points = {label: seeds[0] for label, seeds in {**methods, **attempts}.items()}
+    curves = {
+        method: [base["scores"], *(seeds[0] for seeds in _scores(ablations, f"{method} interpolated").values())]
+        for method in ("SemCLIP", "triplet")
+    }
+    return pictures.trade_off(
+        {"base": base["scores"], **points}, {method: curve for method, curve in curves.items() if len(curve) > 1}
+    )
 
 
 def generated(workdir: Path, folder: Path) -> list[str]:
@@ -115,10 +138,12 @@ def generated(workdir: Path, folder: Path) -> list[str]:
         "top of it: see the intervals of the starting model.",
         "",
     ]
+    lines += means_table({**base_row, **methods})
     for split, title in SPLIT_TITLES.items():
         lines += [f"### {title}", "", *table({**base_row, **methods}, split)]
     drawn = {
         "seen_and_held_out": pictures.seen_and_held_out({**base_row, **methods}),
+        "trade_off": _trade_off(base, methods, ablations),
         "layer_analysis": pictures.layer_analysis(
             {"base": base["layers"], **{label: r[0]["layers"] for (g, label), r in results.items() if g == "methods"}}
         ),
@@ -127,6 +152,13 @@ def generated(workdir: Path, folder: Path) -> list[str]:
         "### Learned or memorised",
         "",
         "![Seen against held-out scores, method by method](images/results_seen_and_held_out.png)",
+        "",
+        "### What is learned and what it costs",
+        "",
+        "One seed; the last points are attempts of the table below. The curves lead through weights that lie between "
+        "those of the starting model and of a fine-tuned one.",
+        "",
+        "![Negation scores against retrieval and zero-shot accuracy](images/results_trade_off.png)",
         "",
         "### Where in the text tower caption and negation come apart",
         "",
@@ -142,8 +174,10 @@ def generated(workdir: Path, folder: Path) -> list[str]:
     ]
     for group in dict.fromkeys(trial.group for trial in ABLATIONS):
         rows = _scores(ablations, group)
+        if rows:
+            lines += [f"### {group[0].upper()}{group[1:]}", "", *means_table(rows)]
         for split in ("scenes/test", "scenes/test_templates") if rows else ():
-            lines += [f"### {group[0].upper()}{group[1:]}, `{split}`", "", *table(rows, split)]
+            lines += [f"On `{split}`:", "", *table(rows, split)]
     folder.mkdir(parents=True, exist_ok=True)
     for name, figure in drawn.items():
         (folder / f"results_{name}.png").write_bytes(pictures.png(figure))

@@ -9,7 +9,7 @@ import numpy as np
 
 from jaxclip.reporting.plots import BLUE, GREEN, MUTED, ORANGE, PURPLE, STYLE, VERMILLION, png
 
-__all__ = ["layer_analysis", "png", "seen_and_held_out"]
+__all__ = ["layer_analysis", "png", "seen_and_held_out", "trade_off"]
 
 _PANELS = {
     "original_over_negation": "caption over negation",
@@ -24,6 +24,23 @@ _SPLITS = {
     "scenes/test_combinations": ("unseen shape-colour pairs", "s", GREEN),
     "scenes/test_templates": ("unseen frames and negation words", "D", VERMILLION),
 }
+# The two sides of the trade-off: what fine-tuning is for, and what it may cost.
+NEGATION = (
+    "original_over_negation",
+    "absence_accuracy",
+    "minimal_absence_accuracy",
+    "itt",
+    "tot",
+    "zeroshot_shape_delta",
+    "zeroshot_colour_delta",
+)
+RETENTION = (
+    "caption_to_image_r1",
+    "paraphrase_to_image_r1",
+    "absence_to_image_r1",
+    "zeroshot_shape",
+    "zeroshot_colour",
+)
 _SHOWN_LAYERS = {"base": MUTED, "SemCLIP": BLUE, "Omni-NegCLIP": ORANGE, "CoN-CLIP": PURPLE, "triplet": VERMILLION}
 
 
@@ -55,6 +72,43 @@ def seen_and_held_out(rows: Mapping[str, Sequence[Mapping]]) -> matplotlib.figur
         axes[0].set_yticks(heights, list(rows))
         handles, labels = axes[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=3)
+    return figure
+
+
+def trade_off(points: Mapping[str, Mapping], curves: Mapping[str, Sequence[Mapping]]) -> matplotlib.figure.Figure:
+    """What is retained against what is learned of negation, on seen and on unseen frames; up and right is better.
+
+    Args:
+      points: label → scores of a model; `base` and `triplet` are marked.
+      curves: method → scores of its interpolations with the base, in order, the base first.
+    """
+    with matplotlib.rc_context(STYLE):
+        figure = matplotlib.figure.Figure(figsize=(12.5, 5.0), layout="constrained")
+        axes = figure.subplots(1, 2)
+        for axis, split in zip(axes, ("scenes/test", "scenes/test_templates"), strict=True):
+
+            def position(scores, split=split):
+                return [100 * np.mean([scores[split][metric]["value"] for metric in m]) for m in (RETENTION, NEGATION)]
+
+            for method, colour in (("SemCLIP", BLUE), ("triplet", VERMILLION)):
+                if method in curves:
+                    where = np.array([position(scores) for scores in curves[method]])
+                    axis.plot(*where.T, color=colour, marker=".", zorder=1, label=f"from base to {method}, by weights")
+            for number, (label, scores) in enumerate(points.items(), 1):
+                colour = {"base": MUTED, "triplet": VERMILLION}.get(label, BLUE)
+                x, y = position(scores)
+                axis.scatter(x, y, color=colour, s=110, zorder=2)
+                axis.text(x, y, str(number), color="white", fontsize=7, ha="center", va="center", zorder=3)
+            axis.set_title(_SPLITS[split][0])
+            axis.set_xlabel("mean of three R@1 and two zero-shot accuracies")
+            for side in (axis.xaxis, axis.yaxis):
+                side.set_major_locator(matplotlib.ticker.MaxNLocator(integer=True))
+                side.set_major_formatter(matplotlib.ticker.PercentFormatter(decimals=0))
+        axes[0].set_ylabel("mean of seven negation scores")
+        if curves:
+            axes[0].legend(loc="lower left")
+        names = "\n".join(f"{number}  {label}" for number, label in enumerate(points, 1))
+        figure.legend([], [], title=names, loc="outside right upper", alignment="left")
     return figure
 
 

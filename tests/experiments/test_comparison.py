@@ -93,7 +93,7 @@ def fake_scores(seed):
             metric: {"value": float(generator.uniform()), "n": 10, "low": 0.0, "high": 1.0}
             for metric in document.METRICS
         }
-        for split in document.SPLIT_TITLES
+        for split in SPLITS
     }
 
 
@@ -116,6 +116,7 @@ def test_the_document_has_every_finished_trial_and_keeps_what_was_written_by_han
     assert {image.name for image in (tmp_path / "docs" / "images").iterdir()} == {
         "results_seen_and_held_out.png",
         "results_layer_analysis.png",
+        "results_trade_off.png",
     }
     path.write_text(text.replace("# Results", "# Findings\n\nBy hand.\n\n# Results", 1))
     document.write(path, tmp_path)
