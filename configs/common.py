@@ -10,6 +10,17 @@ TEXT_HEAD = ("text/ln_final", "text/text_projection", "logit_scale")
 SHARED_TEXT_PARAMETERS = ("text/token_embedding", "text/positional_embedding", *TEXT_HEAD)
 # What to do about rows and images that cannot be used: "error" or "skip", up to this share.
 BAD_RECORDS = {"on_bad_record": "error", "allow_bad_fraction": 0.01}
+# What a config does not set; clip_norm: no clipping.
+OPTIMIZER = {
+    "name": "adamw",
+    "b1": 0.9,
+    "b2": 0.999,
+    "eps": 1e-8,
+    "weight_decay": 0.2,
+    "decay": "all",
+    "clip_norm": placeholder(float),
+    "accumulate": 1,
+}
 Settings = Mapping[str, Mapping]  # section → its settings
 
 
@@ -50,7 +61,7 @@ def fine_tuning(
     config.streams = ConfigDict({name: {"split": "train", **settings} for name, settings in streams.items()})
     config.objectives = ConfigDict({label: dict(settings) for label, settings in objectives.items()})
     config.trainable = tuple(trainable)
-    config.optimizer = ConfigDict({"name": "adamw", "weight_decay": 0.2, "decay": "all", "accumulate": 1, **optimizer})
+    config.optimizer = ConfigDict({**OPTIMIZER, **optimizer})
     config.schedule = ConfigDict(dict(schedule))
     config.evaluation = ConfigDict(dict(evaluation))
     config.checkpoint = ConfigDict({"every": 200, "best": "original_over_negation"})
@@ -78,7 +89,7 @@ def on_scenes(title: str, objectives: Settings, *, smoke: bool = False) -> Confi
         init="scenes-base",
         datasets={"scenes": {"builder": "scenes", **sizes}},
         streams={objective["stream"]: {"dataset": "scenes", "batch_size": 64} for objective in objectives.values()},
-        # Not the embeddings: trained with so few words, they make every unknown word look like a negation.
+        # Without the embeddings more of what the model knew of unseen words is kept (docs/results.md).
         trainable=("front_text_layers(3)", *TEXT_HEAD),
         # The papers' decay, 0.2 × a rate of 1e-6 to 5e-5, hardly moves a weight; at 2e-3 it would shrink them all.
         optimizer={"learning_rate": 2e-3, "weight_decay": 0.0, "clip_norm": 1.0},
@@ -128,12 +139,17 @@ def ccneg(**settings) -> dict:
     return {"builder": "ccneg", "annotations": placeholder(str), "images": placeholder(str), **BAD_RECORDS, **settings}
 
 
-def coco_absences() -> dict:
-    """NegationCLIP's captions of COCO train2014; `annotations` and `images` have to be given on the command line."""
+def coco_absences(test: float) -> dict:
+    """NegationCLIP's captions of COCO train2014; `annotations` and `images` have to be given on the command line.
+
+    `test` is the share of images that is held out for scores; all others are trained on.
+    """
     return {
         "builder": "coco_captions",
         "annotations": placeholder(str),
         "images": placeholder(str),
         "absence": True,
+        "validation": 0.0,
+        "test": test,
         **BAD_RECORDS,
     }

@@ -23,7 +23,7 @@ def get_config(variant: str = "") -> ConfigDict:
         "NegationCLIP as published",
         NEGATIONCLIP,
         init=None,
-        datasets={"coco": coco_absences()},
+        datasets={"coco": coco_absences(test=0.01)},
         streams={"train": {"dataset": "coco", "batch_size": 512}},
         trainable=("whole_text_layers", *shared),
         optimizer={"learning_rate": 1e-6, "weight_decay": 0.01},

@@ -18,11 +18,12 @@ def get_config(variant: str = "") -> ConfigDict:
     negclip = {"negclip": {"objective": "negclip", "stream": "train", "weight": 1.0, "hard_images": variant == "paper"}}
     if variant != "paper":
         return on_scenes("NegCLIP", negclip, smoke=variant == "smoke")
+    paths = {"annotations": placeholder(str), "images": placeholder(str)}
     return fine_tuning(
         "NegCLIP as published",
         negclip,
         init=None,
-        datasets={"negclip": {"builder": "negclip", "annotations": placeholder(str), "images": placeholder(str)}},
+        datasets={"negclip": {"builder": "negclip", **paths, "validation": 0.0, "test": 0.01}},
         streams={"train": {"dataset": "negclip", "batch_size": 256}},
         trainable=("*",),
         optimizer={"learning_rate": 1e-6},

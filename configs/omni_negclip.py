@@ -36,7 +36,7 @@ def get_config(variant: str = "") -> ConfigDict:
         "Omni-NegCLIP as published",
         OMNI_NEGCLIP,
         init=None,
-        datasets={"ccneg": ccneg(), "coco": coco_absences()},
+        datasets={"ccneg": ccneg(), "coco": coco_absences(test=0.0)},
         streams={
             "presence": {"dataset": "ccneg", "batch_size": 128},
             "absence": {"dataset": "coco", "batch_size": 128},

@@ -19,6 +19,6 @@ def get_config(variant: str = "") -> ConfigDict:
         roles = ("caption", "paraphrase", "negation", "absence", "false_absence")
         return on_triplets("triplet", {"triplet": {**TRIPLET, "choices": CHOICES[:3]}}, roles=roles)
     config = on_scenes("triplet", {"triplet": TRIPLET}, smoke=variant == "smoke")
-    # Of the sets of layers in docs/results.md this one has the best mean on the validation splits.
+    # Of the sets of layers tried (docs/results.md) this one has the best mean over the validation splits.
     config.trainable = ("front_text_layers(3)", *SHARED_TEXT_PARAMETERS)
     return config

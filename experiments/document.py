@@ -125,7 +125,10 @@ def generated(workdir: Path, folder: Path) -> list[str]:
     ablations = read_results(workdir, ABLATIONS, seeds=1)
     methods = _scores(results, "methods")
     base_row = {"base": [base["scores"]]}
-    trainings = [json.loads(file.read_text(encoding="utf-8"))["seconds"] for file in workdir.glob("*/*/*/seed_*.json")]
+    trained = {
+        (r["seconds"], json.dumps(r["config"])) for seeds in (*results.values(), *ablations.values()) for r in seeds
+    }
+    trainings = [seconds for seconds, _ in trained]
     lines = [
         "## The starting model",
         "",

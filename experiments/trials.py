@@ -111,8 +111,8 @@ TERMS = _triplet(
         },
     }
 )
-# How far `triplet` goes on held-out sentences, tried in other ways than by its layers and terms. The embeddings mostly
-# stay as they are: trained, they carry over less.
+# How far `triplet` goes on held-out sentences, tried in other ways than by its layers and terms. Most leave the
+# embeddings as they are, which keeps more retrieval on those sentences.
 ATTEMPTS = tuple(
     Trial("attempts with triplet", label, "triplet", {"trainable": LAYERS["front 3"], **changes})
     for label, changes in {

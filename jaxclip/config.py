@@ -118,7 +118,7 @@ class OptimizerSettings(_Section):
     weight_decay: float = Field(default=0.0, ge=0)
     decay: Literal["all", "matrices"] = "all"
     clip_norm: float | None = Field(default=None, gt=0)
-    learning_rate_factors: dict[str, float] = {}
+    learning_rate_factors: dict[str, Annotated[float, Field(ge=0)]] = {}
     accumulate: int = Field(default=1, gt=0)
 
 

@@ -78,7 +78,7 @@ def test_the_paths_of_photographs_are_given_one_by_one():
 
 @pytest.mark.parametrize("name", VARIANTS)
 def test_an_unknown_variant_is_refused(name):
-    with pytest.raises(ValueError, match=f"configs/{name}.py: unknown variant 'papre'; known: smoke|distractors"):
+    with pytest.raises(ValueError, match=f"configs/{name}.py: unknown variant 'papre'; known: "):
         get_config(name, "papre")
 
 

@@ -13,6 +13,7 @@ never at inference.
 
 import functools
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -71,7 +72,10 @@ def semclip(
         image, caption = embeddings["image"], embeddings["caption"]
 
         def project(x):
-            return x if n is None else x @ params.get("projection", random_orthonormal(x.shape[-1], n, seed))
+            if n is None:
+                return x
+            V = params.get("projection", random_orthonormal(x.shape[-1], n, seed))
+            return jnp.matmul(x, V, precision=jax.lax.Precision.HIGHEST)  # see `retrieval_cross_entropy`
 
         x, t = (normalise(image), normalise(caption)) if normalize else (image, caption)
         parts = {"contrastive": symmetric_cross_entropy(x, t, contrast)}

@@ -1,8 +1,8 @@
 """`triplet`, this project's own objective: caption, paraphrase, negation and absence in one contrastive loss.
 
 Shapes: B batch, D embedding. x image, x′ distractor image; p text that is true of an image, n text that is false of it;
-t caption, t⁺ paraphrase, t⁻ negation. All L2-normalised. s = exp(logit_scale). The equations and the ablation behind
-each term are in docs/methods.md.
+t caption, t⁺ paraphrase, t⁻ negation. All L2-normalised. s = exp(logit_scale). docs/methods.md has the equations,
+docs/results.md the ablation of the terms.
 """
 
 from collections.abc import Iterable, Sequence
@@ -58,11 +58,19 @@ def triplet(
       agreements: the same among texts.
 
     Raises:
-      ValueError: a negative weight, or no weight at all.
+      ValueError: a negative weight, or no weight at all; nothing to compare; a text that is matched with an image and
+        a negative of all images at once.
     """
-    if min(retrieval, choice, agreement) < 0 or retrieval + choice + agreement == 0:
-        raise ValueError(f"triplet: weights must be >= 0 and not all 0, found {retrieval}, {choice}, {agreement}")
     weights = {"retrieval": retrieval, "choice": choice, "agreement": agreement}
+    if not (min(weights.values()) >= 0 and sum(weights.values()) > 0):
+        raise ValueError(f"triplet: weights must be >= 0 and not all 0, found {retrieval}, {choice}, {agreement}")
+    for name, groups in {"retrieval": matches, "choice": choices, "agreement": agreements}.items():
+        if weights[name] and not groups:
+            raise ValueError(f"triplet: {name} has the weight {weights[name]:g} but nothing to compare")
+    if isinstance(negatives, str):
+        raise ValueError(f"triplet: negatives: expected a sequence of roles, found {negatives!r}")
+    if retrieval and (twice := sorted({text for _, text in matches} & set(negatives))):
+        raise ValueError(f"triplet: {twice[0]!r} is both matched with an image and among the negatives of all images")
     used = [*matches, negatives] * bool(retrieval) + [*choices] * bool(choice) + [*agreements] * bool(agreement)
     roles = tuple(dict.fromkeys(role for group in used for role in group))
 

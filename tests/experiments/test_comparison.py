@@ -106,7 +106,8 @@ def test_the_document_has_every_finished_trial_and_keeps_what_was_written_by_han
     write_json(tmp_path / "base.json", {"scores": fake_scores(0), "layers": layers})
     semclip = next(trial for trial in METHODS if trial.label == "SemCLIP")
     for seed in (1, 2, 3):
-        write_json(result_file(tmp_path, semclip, seed), {"scores": fake_scores(seed), **result})
+        values = {"scores": fake_scores(seed), "config": {"seed": seed}, **result}
+        write_json(result_file(tmp_path, semclip, seed), values)
     path = tmp_path / "docs" / "results.md"
     document.write(path, tmp_path)
     text = path.read_text()

@@ -13,11 +13,13 @@ def random_embeddings(roles, batch=4, width=6, seed=0):
 
 
 def unit(x):
-    return x / np.linalg.norm(x, axis=-1, keepdims=True)
+    """Rows of length 1; a row of zeros stays what it is."""
+    lengths = np.linalg.norm(x, axis=-1, keepdims=True)
+    return x / np.where(lengths == 0, 1, lengths)
 
 
 def cosine(x, y):
-    return np.array([a @ b / (np.linalg.norm(a) * np.linalg.norm(b)) for a, b in zip(x, y, strict=True)])
+    return np.array([a @ b for a, b in zip(unit(x), unit(y), strict=True)])
 
 
 def cross_entropy(logits):

@@ -79,6 +79,8 @@ def test_order_and_lengths_do_not_matter(case):
     largest = max(np.abs(values).max() for values in gradients.values())
     for role, values in gradients.items():
         np.testing.assert_allclose(permuted_gradients[role], values[order], rtol=0, atol=2e-5 * largest, err_msg=role)
+    if case == "semclip, released":
+        return  # lengths count
     longer = {role: 3 * values for role, values in embeddings.items()}
     assert compiled(case)(longer, SCALE, params)[0][0] == pytest.approx(float(expected), rel=1e-5)
 
@@ -111,7 +113,8 @@ def test_degenerate_batches_give_no_nan(case, scale):
         )
         for role, values in embeddings.items():
             zero_rows = ~np.any(values, axis=-1)
-            assert not np.any(np.asarray(gradients[0][role])[zero_rows]), role
+            if case != "semclip, released":  # there a row of zeros is a point like any other
+                assert not np.any(np.asarray(gradients[0][role])[zero_rows]), role
 
 
 @pytest.mark.parametrize("case", CASES)

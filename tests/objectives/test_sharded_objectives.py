@@ -63,6 +63,9 @@ CANDIDATES = {
     "tripletclip": 4,
     "triplet": 6,
     "negbench": 2,
+    "semclip, released": 2,
+    "semclip, no projection": 2,
+    "triplet, distractors": 6,
 }
 
 

@@ -117,3 +117,21 @@ def test_shunning_every_negation_costs_more_than_chance():
 def test_bad_settings_are_refused(settings, message):
     with pytest.raises(ValueError, match=message):
         build("triplet", **settings)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"matches": ()}, "retrieval has the weight 1 but nothing to compare"),
+        ({"choices": ()}, "choice has the weight 1 but nothing to compare"),
+        ({"negatives": "negation"}, "negatives: expected a sequence of roles, found 'negation'"),
+        ({"retrieval": float("nan")}, "weights must be >= 0"),
+        (
+            {"matches": (("image", "caption"), ("distractor_image", "negation"))},
+            "'negation' is both matched with an image and among the negatives of all images",
+        ),
+    ],
+)
+def test_settings_that_make_no_loss_are_refused(settings, message):
+    with pytest.raises(ValueError, match=message):
+        build("triplet", **settings)
