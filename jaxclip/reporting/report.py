@@ -60,7 +60,7 @@ def write_report(
     """Writes `report.html`, `report.md`, `scores.json`, `scores.csv`, `scores.tex` and the figures, each file whole.
 
     All text is escaped, so captions may come from anywhere. An empty `histograms`, `metrics_rows`, `gallery`,
-    `failures` or `missing` leaves its section out; so does a document without `layers`.
+    `failures` or `missing` leaves its section out; so does a document without `layers`. Returns the path of the page.
 
     Args:
       directory: made where it is missing; files of an earlier report are replaced.
@@ -79,9 +79,6 @@ def write_report(
       failures: records that the last checkpoint gets wrong, each `{"image": PNG or JPEG bytes, "texts": [(role, text)],
         "checkpoints": {NAME: [cosine of the image with each text]}}`.
       missing: benchmark -> why it could not be measured and how to get its data.
-
-    Returns:
-      The path of `report.html`.
 
     Raises:
       ValueError: if `document` does not have the form of scores.json, a metrics row has no step, or a gallery image is

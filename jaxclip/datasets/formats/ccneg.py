@@ -62,18 +62,11 @@ def read_ccneg(
             names = {"image": image}
             if not test and item.number < len(others):
                 names["distractor_image"] = others[item.number]
-            yield Row(
-                item,
-                str(item.number),
-                names,
-                {
-                    # Two versions of the file are about.
-                    "caption": text_of(annotation if "caption" in annotation else _part(annotation, "json"), "caption"),
-                    "negation": negation.replace(",", "") if remove_commas else negation,
-                },
-                split="test" if test else "train",
-                benchmark=test,
-            )
+            texts = {
+                "caption": _caption(annotation),
+                "negation": negation.replace(",", "") if remove_commas else negation,
+            }
+            yield Row(item, str(item.number), names, texts, split="test" if test else "train", benchmark=test)
 
         return parse_items(items, parse)
 
@@ -86,6 +79,11 @@ def read_ccneg(
         by_basename=True,
         settings={"remove_commas": remove_commas, "test_size": test_size},
     )
+
+
+def _caption(annotation: dict[str, Any]) -> str:
+    """From either of the two versions of the file that are about."""
+    return text_of(annotation if "caption" in annotation else _part(annotation, "json"), "caption")
 
 
 def _part(annotation: dict[str, Any], key: str) -> dict[str, Any]:
