@@ -77,5 +77,7 @@ code=0
 if [[ $AGAIN == *" $code "* ]] && ((${SLURM_RESTART_COUNT:-0} < ${RESTARTS:-100})); then
     echo "Exit code $code: job $SLURM_JOB_ID goes back into the queue."
     scontrol requeue "$SLURM_JOB_ID"
+elif [[ $AGAIN == *" $code "* ]]; then
+    echo "Exit code $code: given up after ${RESTARTS:-100} restarts." >&2
 fi
 exit "$code"

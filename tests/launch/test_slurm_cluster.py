@@ -108,6 +108,7 @@ def test_a_killed_task_takes_the_others_with_it_and_the_job_is_requeued_a_few_ti
     state = slurm.wait_for_end(job)
     assert slurm.log(job).count(f"Exit code 137: job {job} goes back into the queue.") == 1, slurm.log(job)
     assert slurm.log(job).count("0: task 0 of 2, restart 1") == 1
+    assert "Exit code 137: given up after 1 restarts." in slurm.log(job)
     assert (state["JobState"], state["ExitCode"], state["Restarts"]) == ("FAILED", "137:0", "1")
 
 
