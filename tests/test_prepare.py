@@ -11,7 +11,7 @@ from jaxclip.prepare import images_to_cache, make_streams, prepare, record_ids, 
 from jaxclip.pretrained import Clip, load, save_directory
 from jaxclip.stages import make_evaluator, train_run
 from jaxclip.training.preemption import Preemption
-from jaxclip.training.watch import Watch
+from jaxclip.training.watch import SAVING, Watch
 from jaxclip.weights import WeightsError, write_huggingface, write_open_clip
 
 VALUES = {
@@ -96,7 +96,7 @@ def test_record_ids_are_those_of_the_batches(values, data_dir):
         assert record_ids(run, step) == {"train": found}
 
 
-def test_augmented_streams_run_the_frozen_image_tower(values, data_dir, tmp_path):
+def test_augmented_streams_run_the_frozen_image_tower(values, data_dir, tmp_path, monkeypatch):
     """Their features are not kept, those of the evaluation are; two steps show that the weights are at hand."""
     plain = prepare(parse(values), data_dir)
     assert plain.features_are_constant and set(images_to_cache(plain)) == set(plain.splits)
@@ -105,12 +105,14 @@ def test_augmented_streams_run_the_frozen_image_tower(values, data_dir, tmp_path
     run = prepare(parse(values), data_dir)
     assert run.image_tower_frozen and not run.features_are_constant
     assert set(images_to_cache(run)) == {"scenes/validation", "scenes/test"}
-    watch = Watch(Preemption(), run.config.failure)
+    watch, phases = Watch(Preemption(), run.config.failure), []
+    monkeypatch.setattr(watch, "beat", lambda phase, step=None: phases.append(phase))
     evaluator = make_evaluator(run, watch)
     features = evaluator.cache_features(images_to_cache(run), run.start.params, tmp_path / "cache")
     assert set(next(iter(make_streams(run, features)["train"]))) == {"texts", "images"}
     trained = train_run(run, evaluator, features, tmp_path / "run", watch)
     assert any(np.any(np.asarray(trained[path]) != run.trained[path]) for path in run.trained)
+    assert SAVING in phases and phases[-1] == "scoring"  # what follows is no longer without a bound
 
 
 def test_worker_processes_give_the_same_batches(values, data_dir):
