@@ -125,6 +125,7 @@ def generated(workdir: Path, folder: Path) -> list[str]:
     ablations = read_results(workdir, ABLATIONS, seeds=1)
     methods = _scores(results, "methods")
     base_row = {"base": [base["scores"]]}
+    # A training has one place in this set, whatever the tables that it is a row of.
     trained = {
         (r["seconds"], json.dumps(r["config"])) for seeds in (*results.values(), *ablations.values()) for r in seeds
     }

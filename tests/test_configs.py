@@ -1,4 +1,4 @@
-"""Every config file in every variant: read, checked, and (the smoke variants) run for a few steps."""
+"""Every config file in every variant: read and checked; smoke variants of each form are run for a few steps."""
 
 import importlib
 import math

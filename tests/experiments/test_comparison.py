@@ -63,7 +63,10 @@ def test_a_changed_config_does_not_take_over_old_results(tmp_path, monkeypatch):
     semclip = next(trial for trial in METHODS if trial.label == "SemCLIP")
     before = result_file(tmp_path, semclip, 1), params_file(tmp_path, semclip, 1)
     original = running.trial_config
-    changed = lambda trial, seed: original(trial, seed).model_copy(update={"log_every": 7})  # noqa: E731
+
+    def changed(trial, seed):
+        return original(trial, seed).model_copy(update={"log_every": 7})
+
     monkeypatch.setattr(running, "trial_config", changed)
     running.first_alike.cache_clear()
     try:
