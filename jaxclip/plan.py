@@ -25,9 +25,10 @@ from jaxclip.console import read_flags, say
 from jaxclip.files import write_atomically
 from jaxclip.model import ModelConfig
 from jaxclip.planning.abstract_step import read_architecture
-from jaxclip.planning.document import batch_per_device, fits, make_plan, with_batch
+from jaxclip.planning.apart import attempt_apart
+from jaxclip.planning.document import batch_per_device, make_plan, trial_of, with_batch
 from jaxclip.planning.errors import PlanError
-from jaxclip.planning.search import largest_that_fits
+from jaxclip.planning.search import Trial, largest_that_fits
 from jaxclip.planning.table import plan_table
 from jaxclip.planning.topology import Topology, open_topology
 from jaxclip.pretrained import MODEL_ERRORS
@@ -55,28 +56,32 @@ SEARCH = flags.DEFINE_bool(
 
 
 def search_batch(
-    config: Config, architecture: ModelConfig, topology: Topology, tokens: float, planned: bool
-) -> dict[str, int]:
-    """The largest batch a device that fits, and the smallest that was found not to.
+    config: Config, architecture: ModelConfig, topology: Topology, tokens: float, document: dict
+) -> dict[str, int | list[int]]:
+    """The largest batch a device that fits, and the smallest that was found not to; batches that crash the compiler.
 
-    `planned` says whether the config's own batch does; the search begins there.
+    `document` is the plan of the config's own batch, from which the search begins.
     """
     devices = len(topology.devices)
     unit = config.microbatch or 1  # batches are whole microbatches
     start = max(1, batch_per_device(config, devices) // unit)
-    known = {start: planned} if with_batch(config, start * unit, devices) == config else {}
+    known = {start: trial_of(document)} if with_batch(config, start * unit, devices) == config else {}
     with tqdm(desc="searching", unit=" programs", dynamic_ncols=True) as bar:
 
-        def try_batch(units: int) -> bool:
+        def attempt(units: int) -> Trial:
             if units in known:
                 return known[units]
             bar.set_postfix_str(f"{units * unit:,} records a device")
-            found = fits(with_batch(config, units * unit, devices), architecture, topology, tokens)
+            trial = attempt_apart(with_batch(config, units * unit, devices), architecture, topology.name, tokens)
             bar.update()
-            return found
+            return trial
 
-        largest, too_large = largest_that_fits(try_batch, start)
-    return {"largest": largest * unit, "does_not_fit": too_large * unit}
+        largest, too_large, trials = largest_that_fits(attempt, start)
+    return {
+        "largest": largest * unit,
+        "does_not_fit": too_large * unit,
+        "crashed": sorted(units * unit for units, trial in trials.items() if trial.needed is None),
+    }
 
 
 def plan() -> None:
@@ -97,7 +102,7 @@ def plan() -> None:
     say(f"Compiling for {topology.name} ...")
     document = make_plan(config, architecture, topology, TOKENS.value)
     if SEARCH.value:
-        document["search"] = search_batch(config, architecture, topology, TOKENS.value, document["fits"])
+        document["search"] = search_batch(config, architecture, topology, TOKENS.value, document)
     say(plan_table(document))
     if OUTPUT.value:
         write_atomically(Path(OUTPUT.value), (json.dumps(document, indent=2) + "\n").encode())

@@ -6,13 +6,14 @@ from jaxclip.config import Config
 from jaxclip.model import ModelConfig
 from jaxclip.planning.abstract_step import AbstractStep, abstract_step
 from jaxclip.planning.collectives import collective_traffic
-from jaxclip.planning.compiling import Compiled, DoesNotFit, compile_step
+from jaxclip.planning.compiling import DoesNotFit, compile_step
 from jaxclip.planning.flops import bfloat16_flops, matmul_flops
 from jaxclip.planning.hbm_traffic import hbm_bytes
 from jaxclip.planning.hlo import Module, executed, parse, trip_count
 from jaxclip.planning.memory import argument_bytes, program_bytes
 from jaxclip.planning.minimum import minimum_of, recomputed_flops
 from jaxclip.planning.roofline import roofline
+from jaxclip.planning.search import Trial
 from jaxclip.planning.topology import Topology
 
 
@@ -137,7 +138,7 @@ def with_batch(config: Config, per_device: int, devices: int) -> Config:
     return config.model_copy(update={"streams": streams})
 
 
-def fits(config: Config, architecture: ModelConfig, topology: Topology, tokens_per_caption: float) -> bool:
-    """Whether the compiler finds room for the step in the chip's memory."""
-    step = abstract_step(config, architecture, topology, tokens_per_caption)
-    return isinstance(compile_step(step), Compiled)
+def trial_of(plan: dict) -> Trial:
+    """A plan for a chip as the first trial of a search."""
+    memory = plan["memory"]
+    return Trial(plan["fits"], memory["total"], memory.get("available", plan["chip"]["hbm_bytes"]))

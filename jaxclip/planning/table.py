@@ -99,6 +99,8 @@ def _roofline(plan: dict) -> Iterator[str]:
 
 
 def _search(search: dict) -> str:
+    crashed = ", ".join(f"{size:,}" for size in search["crashed"])
+    note = f" (the compiler crashed over {crashed})" if crashed else ""
     if search["largest"] == 0:
-        return "Largest batch: not even one record a device fits"
-    return f"Largest batch: {search['largest']:,} records a device fit, {search['does_not_fit']:,} do not"
+        return f"Largest batch: not even one record a device fits{note}"
+    return f"Largest batch: {search['largest']:,} records a device fit, {search['does_not_fit']:,} do not{note}"

@@ -5,23 +5,55 @@ import pytest
 from jaxclip.chips import CHIPS
 from jaxclip.planning.compiling import read_refusal
 from jaxclip.planning.roofline import roofline
-from jaxclip.planning.search import largest_that_fits
+from jaxclip.planning.search import Trial, largest_that_fits
 from jaxclip.planning.table import quantity
 
 
+def memory_of(size: int, limit: int, form: str) -> float | None:
+    """Bytes of a program, 1000 at the first size beyond the limit; None where the compiler says nothing."""
+    return {
+        "straight": 100 + 900 * size / (limit + 1),
+        "bent": 1000 * (size / (limit + 1)) ** 2,
+        "steps": 999 * (size > limit) + 1,
+        "silent": None,
+        "crashes when refusing": None if size > limit else 100 + 900 * size / (limit + 1),
+    }[form]
+
+
+@pytest.mark.parametrize("form", ["straight", "bent", "steps", "silent", "crashes when refusing"])
 @pytest.mark.parametrize("limit", [0, 1, 2, 7, 100, 777, 4096])
 @pytest.mark.parametrize("start", [1, 64, 10_000])
-def test_the_largest_batch_is_bracketed_to_a_sixteenth(limit, start):
+def test_the_largest_batch_is_bracketed_to_a_sixteenth(limit, start, form):
     tried = []
 
-    def fits(size):
+    def attempt(size):
         tried.append(size)
-        return size <= limit
+        return Trial(size <= limit, memory_of(size, limit, form), 1000)
 
-    low, high = largest_that_fits(fits, start)
+    low, high, trials = largest_that_fits(attempt, start)
     assert low <= limit < high
     assert high - low <= max(1, low // 16)
     assert len(tried) == len(set(tried)) < 24  # nothing is compiled twice
+    assert list(trials) == tried
+    if form == "straight" and start == 64 and limit > start:
+        assert len(tried) <= 5
+
+
+def test_the_search_knows_the_compilers_own_limit_from_a_refusal():
+    # The chip is sold with 1000 bytes, programs get 1100; 2 bytes a record, so 550 records fit.
+    tried = []
+
+    def attempt(size):
+        tried.append(size)
+        return Trial(size <= 550, 2 * size, 1000 if size <= 550 else 1100)
+
+    low, high, _ = largest_that_fits(attempt, 100)
+    assert low <= 550 < high and len(tried) <= 5
+
+
+def test_a_crash_counts_as_not_found_to_fit():
+    low, high, trials = largest_that_fits(lambda size: Trial(size < 8, None if size >= 8 else size, 1000), 1)
+    assert (low, high) == (7, 8) and trials[8].needed is None
 
 
 def test_the_slowest_bound_rules():
