@@ -36,6 +36,9 @@ help:
 # Linux gives large arrays in huge pages then, which saves page faults (glibc 2.35 or newer).
 semclip compare scenes-base bench: export GLIBC_TUNABLES ?= glibc.malloc.hugetlb=1
 
+# A second run loads what the first one compiled.
+semclip compare scenes-base: export JAX_COMPILATION_CACHE_DIR ?= $(CURDIR)/runs/cache/programs
+
 semclip: .venv/installed
 	@echo "Fine-tuning the built-in CLIP with SemCLIP; everything it makes goes to $(WORKDIR)."
 	.venv/bin/python -m jaxclip.main --config=configs/semclip.py --workdir=$(WORKDIR)
@@ -43,9 +46,9 @@ semclip: .venv/installed
 test: .venv-test/installed
 	.venv-test/bin/python -m pytest --quiet --numprocesses=auto --dist=loadfile
 
-# What is finished is not done again. Compiled programs are kept, since many trials share them.
+# What is finished is not done again.
 compare: .venv/installed
-	JAX_COMPILATION_CACHE_DIR=runs/compare/cache/programs .venv/bin/python -m experiments.compare
+	.venv/bin/python -m experiments.compare
 
 # Remakes the model that comes with the package, from nothing (up to an hour on 2 cores).
 scenes-base: .venv/installed

@@ -3,7 +3,7 @@
     python -m bench.checkpoint
 
 The run trains the text tower; a checkpoint holds the trained parameters, the optimiser's two moments and counters. The
-stall is the time that `Checkpoints.save` keeps the loop, beside the time of a step (batch of 16 × 3 captions); the
+stall is the time that `Checkpoints.save` keeps the loop, beside the time of the step of `bench.training_step`; the
 files are written while training goes on.
 """
 
@@ -19,6 +19,7 @@ from bench.our_step import FIGURES, make_inputs, our_batch, our_training
 from jaxclip.pretrained import random_model
 from jaxclip.training.checkpointing import Checkpoints
 
+BATCH_SIZE = 64  # the default of bench.training_step
 ROUNDS = flags.DEFINE_integer("rounds", 5, "How many saves; two steps run before each.")
 EVERY = flags.DEFINE_integer("every", 100, "Steps between saves, for the share of the training time.")
 
@@ -28,7 +29,7 @@ def main(arguments: list[str]) -> None:
     del arguments
     figure = FIGURES["semclip"]
     clip = random_model("ViT-B/32", 0)
-    batch = our_batch(figure, clip, make_inputs(figure, 16))
+    batch = our_batch(figure, clip, make_inputs(figure, BATCH_SIZE))
     step, state, frozen = our_training(figure, clip)
     trained_bytes = sum(leaf.nbytes for leaf in jax.tree.leaves(state))
     steps, stalls, sizes = [], [], []

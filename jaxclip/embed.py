@@ -22,6 +22,7 @@ from absl import app, flags
 from PIL import Image
 
 from jaxclip import console
+from jaxclip.compiled_programs import keep_small_programs
 from jaxclip.console import Bar, say
 from jaxclip.data.preprocessing import ImageError, decode_image
 from jaxclip.files import write_atomically
@@ -169,6 +170,7 @@ def main(arguments: Sequence[str]) -> None:
     if values.images is None and values.texts is None:
         raise app.UsageError("expected --images, --texts or both")
     console.quiet_libraries()
+    keep_small_programs()
     with console.user_errors(*MODEL_ERRORS, EmbedError, ImageError):
         check_output(Path(values.output))
         paths = find_images(values.images) if values.images is not None else []

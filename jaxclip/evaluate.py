@@ -30,6 +30,7 @@ from ml_collections import ConfigDict, config_flags
 
 from jaxclip import console, distributed
 from jaxclip.benchmarks import measure_checkpoint, open_benchmarks, read_all_texts
+from jaxclip.compiled_programs import keep_small_programs
 from jaxclip.config import ConfigError, EvaluateConfig, parse
 from jaxclip.console import read_flags, say
 from jaxclip.data.preprocessing import SEMCLIP_RELEASED, ImageError
@@ -143,6 +144,7 @@ def main(arguments: Sequence[str]) -> None:
     if (values.query is None) != (values.images is None):
         raise app.UsageError("--query and --images go together")
     console.quiet_libraries()
+    keep_small_programs()
     distributed.initialise()
     output = Path(values.output)
     cache = Path(values.cache) if values.cache else output / "cache"

@@ -26,6 +26,7 @@ from absl import app, flags
 from ml_collections import config_flags
 
 from jaxclip import console, distributed
+from jaxclip.compiled_programs import keep_small_programs
 from jaxclip.config import Config, ConfigError, parse
 from jaxclip.console import read_flags, say
 from jaxclip.data.preprocessing import ImageError
@@ -130,6 +131,7 @@ def main(arguments: Sequence[str]) -> None:
     """Reads the flags and runs."""
     console.check_arguments(arguments, CONFIG.value)
     console.quiet_libraries()
+    keep_small_programs()
     distributed.initialise()
     preemption = Preemption().install()
     workdir, data_dir = Path(WORKDIR.value), Path(DATA_DIR.value).expanduser()

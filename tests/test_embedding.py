@@ -9,7 +9,7 @@ import pytest
 
 from jaxclip.config import MeshSettings
 from jaxclip.data.tokenizer import Tokenizer
-from jaxclip.embedding import Encoders
+from jaxclip.embedding import Encoders, _shared_rows
 from jaxclip.model import CLIP, ModelConfig, TextConfig, VisionConfig, init_params
 from jaxclip.training.sharding import make_mesh
 
@@ -88,3 +88,11 @@ def test_raising_in_on_batch_stops(params):
     encoders = Encoders(CLIP(CONFIG), make_mesh(MeshSettings()), 2)
     with pytest.raises(Stop):
         encoders.texts(params, Tokenizer.clip(), TEXTS, stop)
+
+
+@pytest.mark.parametrize(
+    ("rows", "shared"), [([3], 3), ([4], 4), ([5], 5), ([17], 20), ([68, 76], 80), ([100, 88], 112), ([100] * 5, 100)]
+)
+def test_few_batches_share_their_shape_with_others(rows, shared):
+    assert _shared_rows(rows) == shared
+    assert max(rows) <= shared <= 1.25 * max(rows)
