@@ -3,9 +3,9 @@
 import dataclasses
 from collections.abc import Callable
 
-# Memory grows with the batch almost in a straight line, so a line through two answers mostly needs four or five; where
-# it misleads, halving the gap takes over.
-_GUESSES = 6
+# Memory grows with the batch in a straight line until little is left, and a line through two answers tells where it
+# ends. Close to the end the compiler saves memory in ways of its own: larger strides, and halving the gap, take over.
+_GUESSES = 4
 _FIRST_STRIDE = 8
 
 
@@ -48,9 +48,11 @@ def largest_that_fits(
 
 def _next_size(trials: dict[int, Trial], low: int, high: int | None, gap: int) -> int:
     """Where to look next: beside the size at which the memory should run out, or else in the middle."""
-    limit = _limit(trials) if len(trials) <= _GUESSES else None
+    limit = _limit(trials)
     if limit is None:
         return _FIRST_STRIDE * low if high is None else (low + high) // 2
+    if len(trials) > _GUESSES:
+        return low + max(gap, low // 4) if high is None else (low + high) // 2
     # Just below the limit, or, from so close that no more can be gained, the first size that is too large.
     guess = max(low + gap, int(limit * 63 / 64))
     return guess if high is None else min(guess, high - 1)

@@ -51,6 +51,18 @@ def test_the_search_knows_the_compilers_own_limit_from_a_refusal():
     assert low <= 550 < high and len(tried) <= 5
 
 
+def test_a_compiler_that_saves_memory_near_the_end_is_not_followed_in_small_steps():
+    # 1 byte a record up to 900 of 1000 bytes, then a tenth as much: twice as many records fit as the line says.
+    tried = []
+
+    def attempt(size):
+        tried.append(size)
+        return Trial(size <= 1900, min(size, 900 + (size - 900) / 10), 1000)
+
+    low, high, _ = largest_that_fits(attempt, 100)
+    assert low <= 1900 < high and len(tried) <= 9
+
+
 def test_a_crash_counts_as_not_found_to_fit():
     low, high, trials = largest_that_fits(lambda size: Trial(size < 8, None if size >= 8 else size, 1000), 1)
     assert (low, high) == (7, 8) and trials[8].needed is None
