@@ -9,6 +9,7 @@ checkpoint must be whole, and the same command is given again. At the end the fi
 bitwise those of the run that was left alone. Writes OUTPUT/soak.json; the exit status is 1 where something was not so.
 """
 
+import itertools
 import json
 import os
 import random
@@ -206,13 +207,13 @@ def compare(alone: Path, killed: Path) -> None:
         rows = read_metrics(workdir / "metrics.jsonl")
         return [{name: value for name, value in row.items() if not is_of_the_machine(name)} for row in rows]
 
-    for row, other in zip(figures(alone), figures(killed), strict=True):
+    for row, other in itertools.zip_longest(figures(alone), figures(killed)):
         if row != other:
-            raise SoakError(f"metrics.jsonl: {other}, expected {row}")
+            raise SoakError(f"metrics.jsonl: {other or 'the end'}, expected {row or 'the end'}")
     expected, found = load_trained(alone / "checkpoints"), load_trained(killed / "checkpoints")
-    differing = [path for path in expected if not np.array_equal(expected[path], found[path])]
+    differing = [path for path in expected if not np.array_equal(expected[path], found.get(path))]
     if differing or expected.keys() != found.keys():
-        raise SoakError(f"parameters differ: {differing}")
+        raise SoakError(f"parameters differ: {differing or sorted(found.keys() - expected.keys())}")
 
 
 def main(arguments: list[str]) -> None:
