@@ -17,7 +17,7 @@ from jaxclip import objectives
 from jaxclip.config import OptimizerSettings
 from jaxclip.data.packing import pack
 from jaxclip.model import CLIP
-from jaxclip.planning.traced_flops import traced_flops
+from jaxclip.planning.minimum import minimum_flops
 from jaxclip.pretrained import Clip
 from jaxclip.training.optimizer import build_optimizer
 from jaxclip.training.step import Term, TrainState, init_state, make_step
@@ -98,10 +98,20 @@ def our_batch(figure: Figure, clip: Clip, inputs: dict) -> dict:
     return jax.device_put(batch)
 
 
+def divide(figure: Figure, clip: Clip) -> tuple[FlatParams, FlatParams]:
+    """(trained parameters, frozen ones)."""
+    layers = "whole_text_layers" if figure.front_layers is None else f"front_text_layers({figure.front_layers})"
+    return partition(clip.params, (layers, *SHARED_TEXT_PARAMETERS))
+
+
+def terms_of(figure: Figure) -> list[Term]:
+    """The objective of each stream."""
+    return [Term(name, name, objectives.build(objective), 1.0) for name, (objective, _) in figure.streams.items()]
+
+
 def our_training(figure: Figure, clip: Clip, remat: str = REMAT) -> tuple[Callable, TrainState, FlatParams]:
     """(the compiled step that `jaxclip.main` runs, its first state, the frozen parameters that it needs)."""
-    layers = "whole_text_layers" if figure.front_layers is None else f"front_text_layers({figure.front_layers})"
-    trained, frozen = partition(clip.params, (layers, *SHARED_TEXT_PARAMETERS))
+    trained, frozen = divide(figure, clip)
     if not figure.plain:
         frozen = {path: leaf for path, leaf in frozen.items() if not path.startswith("visual/")}
     model = CLIP(
@@ -110,19 +120,18 @@ def our_training(figure: Figure, clip: Clip, remat: str = REMAT) -> tuple[Callab
         remat=remat,
         text_splits=text_layer_splits(trained, clip.config.text.layers),
     )
-    terms = [Term(name, name, objectives.build(objective), 1.0) for name, (objective, _) in figure.streams.items()]
     roles = {name: roles for name, (_, roles) in figure.streams.items()}
     schedule = optax.constant_schedule(LEARNING_RATE)
     settings = OptimizerSettings(learning_rate=LEARNING_RATE, weight_decay=WEIGHT_DECAY, clip_norm=figure.clip_norm)
     optimizer = build_optimizer(settings, schedule)
-    step = make_step(model, terms, roles, optimizer, schedule, clamp_logit_scale=True)
+    step = make_step(model, terms_of(figure), roles, optimizer, schedule, clamp_logit_scale=True)
     return jax.jit(step, donate_argnums=0), init_state(jax.device_put(trained), optimizer), jax.device_put(frozen)
 
 
 def useful_flops(figure: Figure, clip: Clip, batch: dict) -> int:
-    """FLOPs of the step's matrix products, without what it computes a second time to save memory."""
-    step, state, frozen = our_training(figure, clip, remat="none")
-    return traced_flops(step, state, frozen, batch)
+    """FLOPs of matrix products that the step cannot do without, as the metrics of a run count them."""
+    trained, _ = divide(figure, clip)
+    return minimum_flops(clip.config, trained, batch, terms_of(figure)).total
 
 
 def our_step(figure: Figure, clip: Clip, batch: dict, remat: str = REMAT) -> Callable[[], float]:
