@@ -3,7 +3,7 @@
     python -m bench.embedding --figure=texts
     python -m bench.embedding --figure=images [--images=photographs]
 
-texts: SugarCrepe++-long captions, from strings to embeddings: ours packed into rows, OpenCLIP's with a row each, as its
+texts: SugarCrepe++'s captions, from strings to embeddings: ours packed into rows, OpenCLIP's with a row each, as its
 own evaluation does it. images: JPEG files to embeddings; OpenCLIP with its own preprocessing in a torch DataLoader.
 Same weights; the largest difference of the embeddings is reported.
 """
@@ -87,8 +87,8 @@ def main(arguments: list[str]) -> None:
         model, clip = peers.random_model(ARCH, Path(folder))
         model.eval()
         if FIGURE.value == "texts":
-            share = (COUNT.value or 1536) // len(captions.LENGTH_COUNTS)
-            items = [text for role in captions.LENGTH_COUNTS for text in captions.random_texts(role, share, 0)]
+            share = (COUNT.value or 1536) // len(captions.ROLES)
+            items = [text for role in captions.ROLES for text in captions.texts(role, share)]
             sides = embed_texts(model, clip, items)
         else:
             if IMAGES.value is None:

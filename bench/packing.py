@@ -1,8 +1,9 @@
-"""How much of the packed rows is padding, and how many programs an epoch compiles.
+"""How many tokens the packed rows compute, and how many programs an epoch compiles.
 
     python -m bench.packing
 
-SugarCrepe++-long captions, paraphrases and negations, packed batch by batch as training does it. Needs no model.
+SugarCrepe++'s captions, paraphrases and negations, packed batch by batch as training does it: padding makes the tokens
+computed more than the real ones, beginnings that texts of a row share make them fewer. Needs no model.
 """
 
 from absl import app, flags
@@ -11,17 +12,16 @@ from bench import captions, measure
 from jaxclip.data.packing import pack
 
 BATCH_SIZES = flags.DEFINE_list("batch_sizes", ["16", "64", "256"], "Records a batch; a record has three texts.")
-RECORDS = flags.DEFINE_integer("records", 4757, "Records of an epoch: as many as SugarCrepe++ has.")
 ROW_LENGTH = 77
-ROLES = ("caption", "paraphrase", "negation")
 
 
 def epoch(batch_size: int) -> dict[str, float]:
     """Tokens computed by real tokens over an epoch, and its distinct row counts."""
-    texts = {role: captions.random_ids(role, RECORDS.value, 0) for role in ROLES}
+    count = len(captions.records())
+    texts = {role: captions.ids(role, count) for role in captions.ROLES}
     real, computed, shapes = 0, 0, {}
-    for start in range(0, RECORDS.value - batch_size + 1, batch_size):
-        batch = [text for role in ROLES for text in texts[role][start : start + batch_size]]
+    for start in range(0, count - batch_size + 1, batch_size):
+        batch = [text for role in captions.ROLES for text in texts[role][start : start + batch_size]]
         rows = pack(batch, ROW_LENGTH)["tokens"].shape[1]
         real += sum(map(len, batch))
         computed += rows * ROW_LENGTH

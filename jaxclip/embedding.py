@@ -15,12 +15,12 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from jaxclip.data.packing import pack, pad_rows
+from jaxclip.data.packing import in_batches, pack
 from jaxclip.data.tokenizer import Tokenizer
 from jaxclip.model import CLIP
 from jaxclip.training.sharding import local_data_shards, replicated, shard_batch
 
-_FEW_BATCHES = 4
+_TEXTS_A_ROW = 4  # at least: a row of CLIP's has 77 tokens, a caption some 14
 
 
 def _ignore(count: int) -> None:
@@ -46,15 +46,13 @@ def _stacked(numbers: Sequence[int], futures: Mapping[int, Future]) -> np.ndarra
     return np.stack([futures[number].result() for number in numbers])
 
 
-def _shared_rows(rows: Sequence[int]) -> int:
-    """The rows that every batch of a call gets.
+def _rounded(count: int) -> int:
+    """Rounded up by at most a quarter, so that splits of one benchmark share their program.
 
-    For a few batches they are rounded up by at most a quarter, as splits of one benchmark then share their program:
-    compiling another one, or only loading it from JAX's cache, takes longer than the empty rows.
+    Compiling another one, or only loading it from JAX's cache, takes longer than computing what is empty.
     """
-    most = max(rows)
-    step = 2 ** max(0, most.bit_length() - 3) if len(rows) <= _FEW_BATCHES else 1
-    return -(-most // step) * step
+    step = 2 ** max(0, count.bit_length() - 3)
+    return -(-count // step) * step
 
 
 @functools.lru_cache(maxsize=8)
@@ -112,7 +110,10 @@ class Encoders:
     def texts(
         self, params: dict, tokenizer: Tokenizer, texts: Sequence[str], on_batch: Callable[[int], None] = _ignore
     ) -> np.ndarray:
-        """Embeddings float32 [N, D] of texts, packed several to a row (exact, see `jaxclip.data.packing`)."""
+        """Embeddings float32 [N, D] of texts, packed several to a row (exact, see `jaxclip.data.packing`).
+
+        All texts are packed together, so that those which begin alike come into the same rows.
+        """
         return self._texts("encode_text", params, tokenizer, texts, on_batch)
 
     def text_layer_states(
@@ -123,17 +124,16 @@ class Encoders:
 
     def _texts(self, method: str, params: dict, tokenizer: Tokenizer, texts: Sequence[str], on_batch) -> np.ndarray:
         local_data_shards(self.mesh)
-        B, shards = self._batch_for(len(texts)), self.mesh.shape["data"]
-        ids = tokenizer.ids(list(texts))
-        filled = ids + [ids[-1]] * (-len(ids) % B)
-        batches = [
-            pack(filled[start : start + B], tokenizer.context_length, groups=shards) for start in range(0, len(ids), B)
-        ]
-        rows = _shared_rows([batch["tokens"].shape[1] for batch in batches])
+        shards = self.mesh.shape["data"]
+        packed = pack(tokenizer.ids(list(texts)), tokenizer.context_length)
+        rows = min(_rounded(-(-packed["tokens"].shape[1] // shards)), max(1, self.batch_size // _TEXTS_A_ROW // shards))
+        batches = in_batches(packed, rows, groups=shards, round_up=_rounded)
         encode = _compiled(self.model, self.mesh, method)
-        outputs = []
-        for number, batch in enumerate(batches):
-            local = {name: values[self._my_part(shards)] for name, values in pad_rows(batch, rows).items()}
-            outputs.append(jax.device_get(encode({"params": params}, **shard_batch(self.mesh, local))))
-            on_batch(min(B, len(ids) - number * B))
-        return np.concatenate(outputs)[: len(ids)]
+        found = {}
+        for batch, numbers in batches:
+            local = {name: values[self._my_part(shards)] for name, values in batch.items()}
+            encoded = jax.device_get(encode({"params": params}, **shard_batch(self.mesh, local)))
+            is_text = numbers.ravel() >= 0
+            found |= zip(numbers.ravel()[is_text].tolist(), encoded[is_text], strict=True)
+            on_batch(int(is_text.sum()))
+        return np.stack([found[number] for number in range(len(texts))])

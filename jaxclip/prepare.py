@@ -21,7 +21,7 @@ from jaxclip.pretrained import SHIPPED, Clip, load, random_model
 from jaxclip.training.program import features_are_constant, image_tower_frozen
 from jaxclip.training.sharding import local_data_shards, make_mesh
 from jaxclip.training.step import Term, objective_params
-from jaxclip.training.trainable import FlatParams, partition, text_layer_splits
+from jaxclip.training.trainable import FlatParams, partition
 
 TOKENIZER_CAPTIONS = 20_000
 
@@ -32,7 +32,7 @@ class Run:
 
     Attributes:
       start: the model that the run starts from.
-      model: the Flax module, with its scans split where trained and frozen text layers meet.
+      model: the Flax module.
       trained, frozen: the parameters, path → NumPy array; `trained` includes the objectives' own.
       terms: the objectives with their streams and weights.
       roles: stream → the text roles that its objectives need.
@@ -195,15 +195,14 @@ def divide_model(
 ) -> tuple[CLIP, FlatParams, FlatParams]:
     """(the module, the trained parameters with the objectives' own, the frozen ones).
 
-    The module's scans are split where trained and frozen text layers meet. Only paths of `params` are looked at.
+    Only paths of `params` are looked at.
 
     Raises:
       TrainableError: `config.trainable` does not fit the parameters.
     """
     trained, frozen = partition(params, config.trainable)
     own = {path: np.asarray(leaf) for path, leaf in objective_params(terms, architecture.embed_dim).items()}
-    layers = text_layer_splits(trained, architecture.text.layers)
-    model = CLIP(architecture, dtype=np.dtype(config.model.dtype), remat=config.model.remat, text_splits=layers)
+    model = CLIP(architecture, dtype=np.dtype(config.model.dtype), remat=config.model.remat)
     return model, {**trained, **own}, frozen
 
 

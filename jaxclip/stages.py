@@ -29,9 +29,7 @@ from jaxclip.training.watch import Watch
 
 def make_evaluator(run: Run, watch: Watch) -> Evaluator:
     """The scorer of the run's splits."""
-    encoders = Encoders(
-        dataclasses.replace(run.model, remat="none", text_splits=()), run.mesh, run.config.evaluation.batch_size
-    )
+    encoders = Encoders(dataclasses.replace(run.model, remat="none"), run.mesh, run.config.evaluation.batch_size)
     return Evaluator(encoders, run.start.tokenizer, run.start.preprocessing, run.splits, watch.check)
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from jaxclip.config import MeshSettings
 from jaxclip.data.tokenizer import Tokenizer
-from jaxclip.embedding import Encoders, _shared_rows
+from jaxclip.embedding import Encoders, _rounded
 from jaxclip.model import CLIP, ModelConfig, TextConfig, VisionConfig, init_params
 from jaxclip.training.sharding import make_mesh
 
@@ -39,7 +39,7 @@ def test_texts_equal_one_text_a_row(params, batch_size):
     done = []
     found = Encoders(CLIP(CONFIG), make_mesh(MeshSettings()), batch_size).texts(params, tokenizer, TEXTS, done.append)
     np.testing.assert_allclose(found, expected, atol=2e-5)
-    assert sum(done) >= len(TEXTS)
+    assert sum(done) == len(TEXTS)
 
 
 @pytest.mark.parametrize("batch_size", [1, 4, 64])
@@ -90,9 +90,7 @@ def test_raising_in_on_batch_stops(params):
         encoders.texts(params, Tokenizer.clip(), TEXTS, stop)
 
 
-@pytest.mark.parametrize(
-    ("rows", "shared"), [([3], 3), ([4], 4), ([5], 5), ([17], 20), ([68, 76], 80), ([100, 88], 112), ([100] * 5, 100)]
-)
-def test_few_batches_share_their_shape_with_others(rows, shared):
-    assert _shared_rows(rows) == shared
-    assert max(rows) <= shared <= 1.25 * max(rows)
+def test_counts_are_rounded_up_to_few():
+    assert [_rounded(count) for count in (1, 3, 4, 5, 17, 76, 100)] == [1, 3, 4, 5, 20, 80, 112]
+    assert all(count <= _rounded(count) <= 1.25 * count for count in range(1, 1000))
+    assert len({_rounded(count) for count in range(512, 1024)}) == 5

@@ -4,7 +4,6 @@ Shapes: B images, N texts, L tokens, D embedding, S image size in pixels.
 """
 
 import functools
-from collections.abc import Sequence
 
 import flax.linen as nn
 import jax
@@ -26,13 +25,11 @@ class CLIP(nn.Module):
       config: the architecture.
       dtype: the type of matrix products; parameters and embeddings are float32 either way.
       remat: what of each block the backward pass recomputes, see `jaxclip.model.transformer.rematerialise`.
-      text_splits: borders between trained and frozen text layers, see `Transformer.splits`.
     """
 
     config: ModelConfig
     dtype: jnp.dtype = jnp.float32
     remat: str = "none"
-    text_splits: Sequence[int] = ()
 
     def setup(self):
         config = self.config
@@ -40,9 +37,7 @@ class CLIP(nn.Module):
             self.visual = ModifiedResNet(config.vision, config.embed_dim, self.dtype, self.remat)
         else:
             self.visual = VisionTransformer(config.vision, config.embed_dim, config.activation, self.dtype, self.remat)
-        self.text = TextTransformer(
-            config.text, config.embed_dim, config.activation, self.dtype, self.remat, self.text_splits
-        )
+        self.text = TextTransformer(config.text, config.embed_dim, config.activation, self.dtype, self.remat)
         self.logit_scale = self.param("logit_scale", nn.initializers.constant(INITIAL_LOGIT_SCALE), ())
 
     def encode_image(self, images: jax.Array) -> jax.Array:
@@ -53,21 +48,21 @@ class CLIP(nn.Module):
         self,
         tokens: jax.Array,
         positions: jax.Array | None = None,
-        segments: jax.Array | None = None,
+        visible_until: jax.Array | None = None,
         ends: jax.Array | None = None,
     ) -> jax.Array:
         """Token rows [N, L], or packed rows (see `TextTransformer`) → float32 [N, D]."""
-        return self.text(tokens, positions, segments, ends)
+        return self.text(tokens, positions, visible_until, ends)
 
     def text_layer_states(
         self,
         tokens: jax.Array,
         positions: jax.Array | None = None,
-        segments: jax.Array | None = None,
+        visible_until: jax.Array | None = None,
         ends: jax.Array | None = None,
     ) -> jax.Array:
         """The residual stream at end-of-text, before the first text layer and after each: [N, layers + 1, W]."""
-        return self.text(tokens, positions, segments, ends, layer_states=True).swapaxes(0, 1)
+        return self.text(tokens, positions, visible_until, ends, layer_states=True).swapaxes(0, 1)
 
     def __call__(self, images: jax.Array, tokens: jax.Array) -> tuple[jax.Array, jax.Array]:
         """(image embeddings [B, D], text embeddings [N, D])."""

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxclip.model.transformer import REMATERIALISATION_POLICIES, dense
+from jaxclip.model.transformer import REMATERIALISATION_POLICIES, Linear
 from jaxclip.model.variants import ResNetConfig
 
 BATCH_NORM_EPSILON = 1e-5
@@ -92,11 +92,11 @@ class AttentionPool(nn.Module):
         x = x + positions.astype(self.dtype)
 
         def project(name: str, inputs: jax.Array) -> jax.Array:
-            y = dense(C, dtype=self.dtype, stddev=C**-0.5, name=name)(inputs)
+            y = Linear(C, stddev=C**-0.5, name=name)(inputs)
             return y.reshape(B, -1, self.heads, C // self.heads)
 
         y = jax.nn.dot_product_attention(project("q_proj", x[:, :1]), project("k_proj", x), project("v_proj", x))
-        y = dense(self.embed_dim, dtype=self.dtype, stddev=C**-0.5, name="c_proj")(y.reshape(B, C))
+        y = Linear(self.embed_dim, stddev=C**-0.5, name="c_proj")(y.reshape(B, C))
         return y.astype(jnp.float32)
 
 

@@ -3,11 +3,10 @@
 Shapes: N texts, L tokens a row, W width, D embedding; packed: G groups (one a data shard), R rows a group,
 n texts a group.
 
-A caption cannot see what follows it (the mask is causal) and is read at its end-of-text token, so several captions
-can share a row of tokens under a segment mask with exactly the same result as a row each.
+A caption cannot see what follows it (the mask is causal) and is read at its end-of-text token, so several captions can
+share a row of tokens, and the tokens that they begin with, with exactly the same result as a row each: see
+`jaxclip.data.packing`.
 """
-
-from collections.abc import Sequence
 
 import flax.linen as nn
 import jax
@@ -25,14 +24,13 @@ class TextTransformer(nn.Module):
     activation: str
     dtype: jnp.dtype = jnp.float32
     remat: str = "none"
-    splits: Sequence[int] = ()
 
     @nn.compact
     def __call__(
         self,
         tokens: jax.Array,
         positions: jax.Array | None = None,
-        segments: jax.Array | None = None,
+        visible_until: jax.Array | None = None,
         ends: jax.Array | None = None,
         layer_states: bool = False,
     ) -> jax.Array:
@@ -40,8 +38,9 @@ class TextTransformer(nn.Module):
 
         One text a row: `tokens` int [N, L], padded after end-of-text (the largest id, so `argmax` finds it) → [N, D].
 
-        Packed: `tokens`, `positions` (within the text) and `segments` (which text) int [G, R, L], `ends` int [G, n],
-        the place of each text's end-of-text token in its group's R·L tokens → [G·n, D].
+        Packed: `tokens`, `positions` (within the text) and `visible_until` (the place in the row from which on no token
+        sees this one) int [G, R, L], `ends` int [G, n], the place of each text's end-of-text token in its group's R·L
+        tokens → [G·n, D].
 
         With `layer_states` returns instead the residual stream at the end-of-text token before the first layer and
         after each: float32 [layers + 1, N, W].
@@ -64,17 +63,15 @@ class TextTransformer(nn.Module):
         positions = jnp.arange(L) if positions is None else positions
         x = (token_embedding[tokens] + positional_embedding[positions]).astype(self.dtype)
         mask = jnp.tril(jnp.ones((L, L), bool))
-        if segments is not None:
-            mask = mask & (segments[..., :, None] == segments[..., None, :])
+        if visible_until is not None:
+            mask = mask & (jnp.arange(L)[:, None] < visible_until[..., None, :])
             mask = mask.reshape(-1, 1, L, L)
         transformer = Transformer(
             config.layers,
             config.heads,
             config.mlp_ratio,
             self.activation,
-            self.dtype,
             self.remat,
-            self.splits,
             name="transformer",
         )
         x = x.reshape(-1, L, config.width)

@@ -3,12 +3,11 @@
 Shapes: B rows, L positions, W width, H heads. Parameter names follow OpenAI's modules one to one
 (`resblocks_3/attn/in_proj`, `mlp/c_fc`, …); kernels are stored [in, out].
 
-Each layer has its own leaves in the parameter tree, so that freezing is a choice of leaves, but the layers run
-under `jax.lax.scan`: one block is compiled instead of `layers`, and XLA does not fuse (and then recompute) the
-residual chain across blocks, which on CPU makes the float32 backward pass 3–4 times slower.
+Each layer has its own leaves in the parameter tree, so that freezing is a choice of leaves, and only trained ones get
+gradients. Layers follow one another without `jax.lax.scan`, which would copy all weights, gradients and kept
+activations into stacks; what a loop over layers would keep XLA from doing on CPUs, `stored` does.
 """
 
-import itertools
 from collections.abc import Callable, Sequence
 
 import flax.linen as nn
@@ -39,6 +38,24 @@ Read = Callable[[jax.Array], jax.Array]  # [B, L, W] → [N, W], the tokens that
 ACTIVATION_FUNCTIONS: dict[str, Callable[[jax.Array], jax.Array]] = {"quick_gelu": quick_gelu, "gelu": exact_gelu}
 
 
+def _divided_by_one(x: jax.Array) -> jax.Array:
+    return x / jnp.maximum(1, -jnp.abs(x))
+
+
+@jax.custom_vjp
+def stored(x: jax.Array) -> jax.Array:
+    """`x` itself, but computed once and then read from memory, and so is its gradient.
+
+    On CPUs XLA repeats cheap operations in each of the loops that use their result: of the residual stream it would
+    compute the whole chain of additions again in every block, and a step would take nearly twice as long. It never
+    repeats a division. So `x` is divided by a one of which the compiler does not know that it is one.
+    """
+    return _divided_by_one(x)
+
+
+stored.defvjp(lambda x: (stored(x), None), lambda _, gradient: (_divided_by_one(gradient),))
+
+
 def rematerialise(function: Callable, remat: str) -> Callable:
     """The same function, of which the backward pass recomputes what the policy does not keep.
 
@@ -49,51 +66,49 @@ def rematerialise(function: Callable, remat: str) -> Callable:
 
 
 def _sum_in_float32(lhs: jax.Array, rhs: jax.Array, lhs_axes: Sequence[int], rhs_axes: Sequence[int]) -> jax.Array:
-    """The product over these axes, summed in float32 and returned in the operands' type."""
-    total = lax.dot_general(lhs, rhs, ((lhs_axes, rhs_axes), ((), ())), preferred_element_type=jnp.float32)
-    return total.astype(lhs.dtype)
-
-
-def plain_product(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """[..., I] × [I, O] → [..., O], in the operands' type and summed in float32."""
-    return _sum_in_float32(x, kernel, (x.ndim - 1,), (0,))
+    """The product over these axes, summed in float32."""
+    return lax.dot_general(lhs, rhs, ((lhs_axes, rhs_axes), ((), ())), preferred_element_type=jnp.float32)
 
 
 @jax.custom_vjp
-def product(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """[..., I] × [I, O] → [..., O], in the operands' type and summed in float32, as both products of its gradient are.
+def linear(x: jax.Array, kernel: jax.Array, bias: jax.Array) -> jax.Array:
+    """[..., I] × [I, O] + [O] → [..., O], products in the type of `x` and summed in float32, as those of its gradient.
 
     JAX's own rule would take the gradient of the float32 sum, and so make both backward products in float32: on CPUs
-    and GPUs most of what bfloat16 saves would be lost.
+    and GPUs most of what bfloat16 saves would be lost. Here the operands of all three products are also `stored`, as
+    each is read more than once.
     """
-    return plain_product(x, kernel)
+    return _linear_forward(x, kernel, bias)[0]
 
 
-def _product_forward(x, kernel):
-    return product(x, kernel), (x, kernel)
+def _linear_forward(x, kernel, bias):
+    x, kernel = _divided_by_one(x), kernel.astype(x.dtype)
+    y = _sum_in_float32(x, kernel, (x.ndim - 1,), (0,)) + bias
+    return y.astype(x.dtype), (x, kernel)
 
 
-def _product_backward(operands, gradient):
-    x, kernel = operands
-    rows = range(x.ndim - 1)
-    return _sum_in_float32(gradient, kernel, (x.ndim - 1,), (1,)), _sum_in_float32(x, gradient, rows, rows)
+def _linear_backward(operands, gradient):
+    (x, kernel), gradient = operands, _divided_by_one(gradient)
+    rows = tuple(range(x.ndim - 1))
+    of_x = _sum_in_float32(gradient, kernel, (x.ndim - 1,), (1,)).astype(x.dtype)
+    return of_x, _sum_in_float32(x, gradient, rows, rows), gradient.sum(rows, dtype=jnp.float32)
 
 
-product.defvjp(_product_forward, _product_backward)
+linear.defvjp(_linear_forward, _linear_backward)
 
 
-def dense(features: int, *, dtype: jnp.dtype, stddev: float, name: str, use_bias: bool = True) -> nn.Dense:
-    """A linear layer with float32 parameters, `dtype` products and float32 accumulation."""
-    multiply = plain_product if dtype == jnp.float32 else product
-    return nn.Dense(
-        features,
-        use_bias=use_bias,
-        dtype=dtype,
-        kernel_init=nn.initializers.normal(stddev),
-        # Dense asks for nothing but this product. In float32 JAX's own rule for its gradients will do.
-        dot_general=lambda x, kernel, *_, **__: checkpoint_name(multiply(x, kernel), PRODUCT),
-        name=name,
-    )
+class Linear(nn.Module):
+    """A linear layer with float32 parameters, whose products are in the type of its input."""
+
+    features: int
+    stddev: float
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """[..., I] → [..., features]."""
+        kernel = self.param("kernel", nn.initializers.normal(self.stddev), (x.shape[-1], self.features))
+        bias = self.param("bias", nn.initializers.zeros, (self.features,))
+        return checkpoint_name(linear(x, kernel, bias), PRODUCT)
 
 
 class LayerNorm(nn.Module):
@@ -114,17 +129,16 @@ class Attention(nn.Module):
 
     heads: int
     layers: int
-    dtype: jnp.dtype
 
     @nn.compact
     def __call__(self, x: jax.Array, mask: jax.Array | None, read: Read | None = None) -> jax.Array:
         """[B, L, W] → [B, L, W]; with `read` its tokens alone, [N, W]."""
         B, L, W = x.shape
-        qkv = dense(3 * W, dtype=self.dtype, stddev=W**-0.5, name="in_proj")(x)
+        qkv = Linear(3 * W, stddev=W**-0.5, name="in_proj")(x)
         q, k, v = jnp.split(qkv.reshape(B, L, 3 * self.heads, W // self.heads), 3, axis=2)
         y = jax.nn.dot_product_attention(q, k, v, mask=mask).reshape(B, L, W)
         y = y if read is None else read(y)
-        return dense(W, dtype=self.dtype, stddev=W**-0.5 * (2 * self.layers) ** -0.5, name="out_proj")(y)
+        return Linear(W, stddev=W**-0.5 * (2 * self.layers) ** -0.5, name="out_proj")(y)
 
 
 class MLP(nn.Module):
@@ -133,14 +147,12 @@ class MLP(nn.Module):
     hidden: int
     layers: int
     activation: str
-    dtype: jnp.dtype
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         W = x.shape[-1]
-        y = dense(self.hidden, dtype=self.dtype, stddev=(2 * W) ** -0.5, name="c_fc")(x)
-        y = ACTIVATION_FUNCTIONS[self.activation](y)
-        return dense(W, dtype=self.dtype, stddev=W**-0.5 * (2 * self.layers) ** -0.5, name="c_proj")(y)
+        y = ACTIVATION_FUNCTIONS[self.activation](Linear(self.hidden, stddev=(2 * W) ** -0.5, name="c_fc")(x))
+        return Linear(W, stddev=W**-0.5 * (2 * self.layers) ** -0.5, name="c_proj")(y)
 
 
 class ResidualAttentionBlock(nn.Module):
@@ -153,32 +165,26 @@ class ResidualAttentionBlock(nn.Module):
     layers: int
     mlp_ratio: float
     activation: str
-    dtype: jnp.dtype
 
     @nn.compact
     def __call__(self, x: jax.Array, mask: jax.Array | None, read: Read | None = None) -> jax.Array:
-        attended = Attention(self.heads, self.layers, self.dtype, name="attn")(LayerNorm(name="ln_1")(x), mask, read)
-        x = (x if read is None else read(x)) + attended
+        attended = Attention(self.heads, self.layers, name="attn")(LayerNorm(name="ln_1")(x), mask, read)
+        x = stored((x if read is None else read(x)) + attended)
         hidden = int(x.shape[-1] * self.mlp_ratio)
-        return x + MLP(hidden, self.layers, self.activation, self.dtype, name="mlp")(LayerNorm(name="ln_2")(x))
+        return stored(x + MLP(hidden, self.layers, self.activation, name="mlp")(LayerNorm(name="ln_2")(x)))
 
 
 class Transformer(nn.Module):
-    """`layers` blocks under `lax.scan`.
+    """`layers` blocks, whose products are in the type of the input.
 
-    Attributes:
-      splits: layer indices at which a new scan starts. The layers of one scan are differentiated together, so a
-        border between trained and frozen layers must be a split for the frozen ones to cost no weight gradients.
-      remat: what of each block the backward pass recomputes, see `rematerialise`.
+    `remat` says what of each block the backward pass recomputes, see `rematerialise`.
     """
 
     layers: int
     heads: int
     mlp_ratio: float
     activation: str
-    dtype: jnp.dtype = jnp.float32
     remat: str = "none"
-    splits: Sequence[int] = ()
 
     @nn.compact
     def __call__(
@@ -189,30 +195,22 @@ class Transformer(nn.Module):
         With `read` → [N, W]: the tokens that it picks. The last block computes no others beyond its attention.
         With `all_layers` → [layers + 1, N, W]: those of the input and of each layer's output.
         """
-        settings = (self.heads, self.layers, self.mlp_ratio, self.activation, self.dtype)
+        names = [f"resblocks_{layer}" for layer in range(self.layers)]
+        settings = (self.heads, self.layers, self.mlp_ratio, self.activation)
         if self.is_initializing():
-            for layer in range(self.layers):
-                x = ResidualAttentionBlock(*settings, name=f"resblocks_{layer}")(x, mask)
+            for name in names:
+                x = ResidualAttentionBlock(*settings, name=name)(x, mask)
             return x if read is None else read(x)
 
         block = ResidualAttentionBlock(*settings, parent=None)
-        params = [self.variables["params"][f"resblocks_{layer}"] for layer in range(self.layers)]
 
-        def run_block(x, params):
-            x = block.apply({"params": params}, x, mask)
-            return x, read(x) if all_layers else None
+        def run(layer: str, x: jax.Array, read: Read | None = None) -> jax.Array:
+            apply = rematerialise(lambda params, x: block.apply({"params": params}, x, mask, read), self.remat)
+            return apply(self.variables["params"][layer], x)
 
-        def run_last_block(x, params):
-            return block.apply({"params": params}, x, mask, read)
-
-        run_block, run_last_block = rematerialise(run_block, self.remat), rematerialise(run_last_block, self.remat)
-        apart = read is not None and not all_layers  # the last block, which is another program then
-        borders = sorted({0, *self.splits, self.layers - apart})
-        kept = [read(x)[None]] if all_layers else []
-        for start, end in itertools.pairwise(borders):
-            stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *params[start:end])
-            x, read_here = lax.scan(run_block, x, stacked)
-            kept.append(read_here)
-        if apart:
-            x = run_last_block(x, params[-1])
-        return jnp.concatenate(kept) if all_layers else x
+        states = [x]
+        for name in names[:-1]:
+            states.append(run(name, states[-1]))
+        if all_layers:
+            return jnp.stack([read(x) for x in (*states, run(names[-1], states[-1]))])
+        return run(names[-1], states[-1], read)

@@ -48,7 +48,6 @@ class VisionTransformer(nn.Module):
             config.heads,
             config.mlp_ratio,
             self.activation,
-            self.dtype,
             self.remat,
             name="transformer",
         )(x, read=lambda x: x[:, 0])

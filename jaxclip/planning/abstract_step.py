@@ -14,7 +14,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from jaxclip.config import Config
-from jaxclip.data.packing import best_fit_decreasing, bucket
+from jaxclip.data.packing import assign_rows, bucket
 from jaxclip.model import CLIP, VARIANTS, ModelConfig, parameter_shapes
 from jaxclip.planning.errors import PlanError
 from jaxclip.planning.topology import Topology
@@ -80,7 +80,8 @@ def variant(name: str) -> ModelConfig:
 def text_rows(texts: int, tokens_per_caption: float, row_length: int) -> int:
     """Rows that `texts` captions fill, as training packs them.
 
-    The lengths of captions are taken to be spread evenly from half of `tokens_per_caption` to one and a half of it.
+    The lengths of captions are taken to be spread evenly from half of `tokens_per_caption` to one and a half of it, and
+    captions to have nothing in common but start-of-text.
 
     Raises:
       PlanError: a caption is shorter than start- and end-of-text, or longer than a row.
@@ -91,7 +92,8 @@ def text_rows(texts: int, tokens_per_caption: float, row_length: int) -> int:
         )
     lengths = np.linspace(0.5, 1.5, texts) * tokens_per_caption if texts > 1 else np.array([tokens_per_caption])
     lengths = np.clip(np.round(lengths), 2, row_length).astype(int)
-    return bucket(best_fit_decreasing(lengths, row_length)[2])
+    lengths = np.random.default_rng(0).permutation(lengths).tolist()
+    return bucket(assign_rows(lengths, [0] + [1] * (texts - 1), row_length)[1])
 
 
 def _batch(
@@ -111,7 +113,7 @@ def _batch(
         G = mesh.shape["data"] * microbatches(config, mesh, name)
         n = len(roles[name]) * B // G
         rows = (G, text_rows(n, tokens, row_length), row_length)
-        texts = {key: array(rows, np.int32) for key in ("tokens", "positions", "segments")}
+        texts = {key: array(rows, np.int32) for key in ("tokens", "positions", "visible_until")}
         texts["ends"] = array((G, n), np.int32)
         if cached and stream.augmentation is None:
             pictures = {"features": {role: array((B, D), np.float32) for role in images[name]}}

@@ -1,7 +1,7 @@
 """Reads the text of a compiled program: its instructions, and how often each of them runs.
 
-XLA's own cost analysis counts the body of a loop once, however often it runs; a transformer under `lax.scan` is such a
-loop. So costs are added up here, instruction by instruction, each times the trips of the loops around it.
+XLA's own cost analysis counts the body of a loop once, however often it runs; microbatches and chunks of logits are
+such loops. So costs are added up here, instruction by instruction, each times the trips of the loops around it.
 """
 
 import dataclasses

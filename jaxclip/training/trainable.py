@@ -115,12 +115,6 @@ def partition(params: FlatParams, patterns: Sequence[str]) -> tuple[FlatParams, 
     return trained, {path: leaf for path, leaf in params.items() if path not in trained_paths}
 
 
-def text_layer_splits(trained_paths: Iterable[str], depth: int) -> tuple[int, ...]:
-    """The layers at which trained and frozen ones meet (see `jaxclip.model.transformer.Transformer.splits`)."""
-    trained = set(text_layers(trained_paths))
-    return tuple(layer for layer in range(1, depth) if (layer in trained) != (layer - 1 in trained))
-
-
 def _group_name(path: str) -> str:
     """The row of the start-up table that a leaf is counted in: `text/transformer/resblocks_0`, `text/ln_final`, …"""
     parts = path.split("/")

@@ -1,5 +1,6 @@
-"""The benches' own parts: made-up captions are as long as the real ones, times are taken in turn, the page says all."""
+"""The benches' own parts: captions are SugarCrepe++'s, times are taken in turn, the page says all."""
 
+import functools
 import json
 from pathlib import Path
 
@@ -14,21 +15,28 @@ KEYS = {"caption": "caption", "paraphrase": "caption2", "negation": "negative_ca
 
 
 @pytest.mark.skipif(not SUGARCREPE_PP.exists(), reason="needs SugarCrepe++")
-@pytest.mark.parametrize("role", KEYS)
-def test_length_counts_are_those_of_sugarcrepe_pp(role):
-    texts = [row[KEYS[role]] for path in sorted(SUGARCREPE_PP.glob("*.json")) for row in json.loads(path.read_text())]
-    lengths = [len(ids) for ids in Tokenizer.clip().ids(texts)]
-    assert tuple(np.bincount(lengths)[captions.FEWEST_TOKENS :]) == captions.LENGTH_COUNTS[role]
-    assert min(lengths) >= captions.FEWEST_TOKENS
+def test_the_captions_that_come_along_are_those_of_sugarcrepe_pp():
+    files = sorted(SUGARCREPE_PP.glob("*.json"))
+    expected = [
+        {role: row[key] for role, key in KEYS.items()} for path in files for row in json.loads(path.read_text())
+    ]
+    assert len(expected) == 4757
+    by_text = functools.partial(sorted, key=lambda record: tuple(record.values()))
+    assert by_text(captions.records()) == by_text(expected)
 
 
-def test_random_ids_and_texts_are_as_long_as_each_other():
-    tokenizer = Tokenizer.clip()
-    ids = captions.random_ids("caption", 50, seed=3)
-    assert [len(text) for text in tokenizer.ids(captions.random_texts("caption", 50, seed=3))] == [*map(len, ids)]
-    assert all(text[0] == tokenizer.start_id and text[-1] == tokenizer.end_id for text in ids)
+def test_captions_are_taken_in_order_and_begin_again_behind_the_last():
+    count = len(captions.records())
+    assert captions.texts("caption", 3, start=count - 1) == [
+        captions.records()[number]["caption"] for number in (count - 1, 0, 1)
+    ]
+    assert captions.texts("negation", 5)[2:] == captions.texts("negation", 3, start=2)
+
+
+def test_ids_are_those_of_the_texts():
+    ids = captions.ids("caption", 50)
     rows = captions.one_a_row(ids, 77)
-    assert rows.shape == (50, 77) and [int(row.argmax()) + 1 for row in rows] == [len(text) for text in ids]
+    np.testing.assert_array_equal(rows, Tokenizer.clip()(captions.texts("caption", 50)))
 
 
 def test_functions_are_called_in_turn_and_the_second_call_of_each_round_counts():

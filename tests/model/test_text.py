@@ -65,6 +65,13 @@ PACKINGS = {
 }
 
 
+def branching_texts(config):
+    """Texts that begin alike for 1 to all tokens, one that is the beginning of others, and one that comes twice."""
+    start, end = config.text.vocabulary_size - 2, config.text.vocabulary_size - 1
+    middles = [[5, 6, 7], [5, 6, 8, 9], [5, 6], [4], [], [5, 6, 7], [5, 6, 7, 3, 3, 3, 3, 3], [4, 4], [9] * 22]
+    return [[start, *middle, end] for middle in middles]
+
+
 @functools.partial(jax.jit, static_argnums=1)
 @functools.partial(jax.grad, has_aux=True)
 def gradients_and_embeddings(params, config, inputs):
@@ -94,6 +101,22 @@ def test_packed_rows_equal_one_text_a_row_in_values_and_gradients(
     np.testing.assert_allclose(found, plain, rtol=1e-5, atol=1e-5)
     largest = max(np.abs(leaf).max() for leaf in jax.tree.leaves(plain_gradients))
     assert_close_leaf_by_leaf(packed_gradients, plain_gradients, rtol=1e-5, atol=1e-5 * largest)
+
+
+@pytest.mark.parametrize("groups", [1, 3])
+def test_texts_that_share_their_beginning_have_the_values_and_gradients_of_a_row_each(tiny_config, tiny_params, groups):
+    texts = branching_texts(tiny_config)
+    packed = pack(texts, tiny_config.text.context_length, groups=groups)
+    assert np.count_nonzero(packed["positions"]) + len(texts) < sum(map(len, texts)), "nothing was shared"
+    plain_gradients, plain = gradients_and_embeddings(
+        tiny_params, tiny_config, {"tokens": one_text_a_row(tiny_config, texts)}
+    )
+    gradients, found = gradients_and_embeddings(tiny_params, tiny_config, packed)
+    np.testing.assert_allclose(found, plain, rtol=1e-5, atol=1e-5)
+    largest = max(np.abs(leaf).max() for leaf in jax.tree.leaves(plain_gradients))
+    assert_close_leaf_by_leaf(gradients, plain_gradients, rtol=1e-5, atol=1e-5 * largest)
+    expected = reference_clip.encode_text(tiny_params, tiny_config, one_text_a_row(tiny_config, texts))
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
 
 
 def test_packed_rows_agree_with_the_reference(tiny_config, tiny_params, texts):
@@ -140,13 +163,6 @@ def test_gradient_agrees_with_finite_differences_of_the_reference(tiny_config, t
         assert found == pytest.approx(expected, rel=1e-4)
 
 
-def test_frozen_layer_borders_change_nothing(tiny_config, tiny_params, texts):
-    tokens = one_text_a_row(tiny_config, texts)
-    split_model = CLIP(tiny_config, text_splits=(1, 2))
-    split = jax.jit(functools.partial(split_model.apply, method="encode_text"))({"params": merge(tiny_params)}, tokens)
-    np.testing.assert_allclose(split, encode(tiny_config, tiny_params, tokens=tokens), rtol=1e-6, atol=1e-6)
-
-
 def test_bfloat16_is_close(tiny_config, tiny_params, texts):
     tokens = one_text_a_row(tiny_config, texts)
     model = CLIP(tiny_config, dtype=jnp.bfloat16)
@@ -156,10 +172,9 @@ def test_bfloat16_is_close(tiny_config, tiny_params, texts):
     assert np.linalg.norm(found - expected) < 0.03 * np.linalg.norm(expected)
 
 
-@pytest.mark.parametrize("splits", [(), (1,)])
-def test_layer_states_are_the_residual_stream_at_end_of_text(tiny_config, tiny_params, texts, splits):
+def test_layer_states_are_the_residual_stream_at_end_of_text(tiny_config, tiny_params, texts):
     """Before the first layer the embeddings of the token; after layer k what a tower of k layers ends with."""
-    model = CLIP(tiny_config, text_splits=splits)
+    model = CLIP(tiny_config)
     tokens = one_text_a_row(tiny_config, texts)
     params = merge(tiny_params)
     found = jax.jit(functools.partial(model.apply, method="text_layer_states"))({"params": params}, tokens)

@@ -25,7 +25,6 @@ RECORDS = 80
 # Name → what differs from the plain step on 8 data shards.
 FORMS = {
     "plain": {},
-    "one scan": {"split_scans": False},
     "sharded": {"over_data": True},
     "sharded both ways": {"over_data": True, "model": 2},
     "microbatches and chunks": {"microbatches": 5, "chunk": 2},

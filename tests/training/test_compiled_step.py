@@ -46,9 +46,8 @@ def weight_gradients(found):
 
 
 def test_frozen_layers_have_no_weight_gradients(programs):
-    """One text layer of three is trained. Where it shares a scan with the second, both are; the last stands alone."""
+    """One text layer of three is trained."""
     assert weight_gradients(programs["plain"]) == 4
-    assert weight_gradients(programs["one scan"]) == 2 * 4
 
 
 @pytest.mark.parametrize("form", ["plain", "microbatches and chunks"])

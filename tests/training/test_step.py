@@ -1,4 +1,4 @@
-"""The step against a plain one: one text a row, no split scans, every parameter differentiated, AdamW by hand."""
+"""The step against a plain one: one text a row, every parameter differentiated, AdamW by hand."""
 
 import functools
 

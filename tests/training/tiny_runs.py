@@ -14,7 +14,7 @@ from jaxclip.data.tokenizer import Tokenizer
 from jaxclip.model import CLIP, ModelConfig
 from jaxclip.training.optimizer import build_optimizer, learning_rate_schedule
 from jaxclip.training.step import Term, TrainState, init_state, make_step, objective_params
-from jaxclip.training.trainable import FlatParams, partition, text_layer_splits
+from jaxclip.training.trainable import FlatParams, partition
 
 ROLES = ("caption", "paraphrase", "negation")
 WORDS = ["the", "red", "big", "cat", "dog", "not", "mat", "sun", "hat", "cup"]
@@ -88,17 +88,15 @@ def make_run(
     over_data=False,
     chunk=None,
     remat="none",
-    split_scans=True,
     steps=10,
     **optimizer_settings,
 ) -> TinyRun:
-    """One stream, one objective, AdamW. `split_scans=False` scans trained and frozen layers together."""
+    """One stream, one objective, AdamW."""
     objective = objectives.build(objective, **(objective_settings or {}))
     terms = (Term("main", "train", dataclasses.replace(objective, mesh=mesh, chunk=chunk), 1.0),)
     trained, frozen = partition(params, trainable)
     own = {path: np.asarray(leaf) for path, leaf in objective_params(terms, config.embed_dim).items()}
-    splits = text_layer_splits(trained, config.text.layers) if split_scans else ()
-    model = CLIP(config, remat=remat, text_splits=splits)
+    model = CLIP(config, remat=remat)
     settings = OptimizerSettings(**{"learning_rate": 0.01, "weight_decay": 0.1, "eps": 1e-3} | optimizer_settings)
     schedule = learning_rate_schedule(settings.learning_rate, 2, steps)
     optimizer = build_optimizer(settings, schedule)
