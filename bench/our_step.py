@@ -14,12 +14,14 @@ import optax
 from bench import captions
 from configs.common import SHARED_TEXT_PARAMETERS
 from jaxclip import objectives
-from jaxclip.config import OptimizerSettings
+from jaxclip.config import MeshSettings, OptimizerSettings
 from jaxclip.data.packing import pack
 from jaxclip.model import CLIP
 from jaxclip.planning.minimum import minimum_flops
 from jaxclip.pretrained import Clip
 from jaxclip.training.optimizer import build_optimizer
+from jaxclip.training.program import jit_step
+from jaxclip.training.sharding import make_mesh, shard_batch, shard_params, state_sharding
 from jaxclip.training.step import Term, TrainState, init_state, make_step
 from jaxclip.training.trainable import FlatParams, merge, partition
 
@@ -99,7 +101,7 @@ def our_batch(figure: Figure, clip: Clip, inputs: dict) -> dict:
         else:
             seen = {"features": {"image": encode_image({"params": merge(clip.params)}, images)}}
         batch[name] = {"texts": place(ids, clip.config.text.context_length), **seen}
-    return jax.device_put(batch)
+    return shard_batch(make_mesh(MeshSettings()), batch)
 
 
 def divide(figure: Figure, clip: Clip) -> tuple[FlatParams, FlatParams]:
@@ -123,12 +125,15 @@ def our_training(figure: Figure, clip: Clip, remat: str = REMAT) -> tuple[Callab
         dtype=np.dtype("bfloat16" if figure.bfloat16 else "float32"),
         remat=remat,
     )
+    mesh = make_mesh(MeshSettings())
     roles = {name: roles for name, (_, roles) in figure.streams.items()}
     schedule = optax.constant_schedule(LEARNING_RATE)
     settings = OptimizerSettings(learning_rate=LEARNING_RATE, weight_decay=WEIGHT_DECAY, clip_norm=figure.clip_norm)
     optimizer = build_optimizer(settings, schedule)
-    step = make_step(model, terms_of(figure), roles, optimizer, schedule, clamp_logit_scale=True)
-    return jax.jit(step, donate_argnums=0), init_state(jax.device_put(trained), optimizer), jax.device_put(frozen)
+    step = make_step(model, terms_of(figure), roles, optimizer, schedule, clamp_logit_scale=True, mesh=mesh)
+    state = init_state(trained, optimizer)
+    layout = state_sharding(mesh, state)
+    return jit_step(step, mesh, layout), jax.device_put(state, layout), shard_params(mesh, frozen)
 
 
 def useful_flops(figure: Figure, clip: Clip, batch: dict) -> int:
