@@ -1,6 +1,7 @@
 """Checkpoints: bitwise, only what is trained, the last two and the best kept, another run's refused."""
 
 import itertools
+import time
 
 import jax
 import numpy as np
@@ -83,6 +84,35 @@ def test_a_state_may_change_while_it_is_saved(run, checkpoints):
     jax.tree.map(lambda leaf: leaf.delete(), state)
     checkpoints.wait()
     assert_bitwise(checkpoints.restore(1, run.state, {}), expected)
+
+
+def test_a_step_may_donate_the_state_that_is_being_saved(run, checkpoints):
+    """The next step begins before anything is on disk, and may write over the arrays that it is given."""
+    step = jax.jit(lambda state: jax.tree.map(lambda leaf: leaf * 2 + 1, state), donate_argnums=0)
+    state = moved(run.state, 1)
+    expected = jax.tree.map(np.array, state)
+    checkpoints.save(1, state, {}, None)
+    for _ in range(3):
+        state = step(state)
+    jax.block_until_ready(state)
+    checkpoints.wait()
+    assert_bitwise(checkpoints.restore(1, run.state, {}), expected)
+
+
+def test_nothing_is_written_while_the_loop_waits(run, checkpoints, directory, monkeypatch):
+    """Orbax's threads begin when the save has started; else the loop would share the interpreter with them."""
+    start, seen = checkpoints._manager.save, []
+
+    def start_slowly(*arguments, **options):
+        start(*arguments, **options)
+        time.sleep(0.3)  # time enough for threads that do not wait
+        seen.extend(directory.glob("1*"))
+
+    monkeypatch.setattr(checkpoints._manager, "save", start_slowly)
+    checkpoints.save(1, moved(run.state, 1), {}, None)
+    assert not seen
+    checkpoints.wait()
+    assert steps_on_disk(directory) == [1]
 
 
 def test_only_trained_parameters_are_saved(run, checkpoints, directory):
