@@ -8,6 +8,7 @@ system's figure, without that of a process which only imports the libraries.
 """
 
 import resource
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -53,9 +54,11 @@ def convert_it(path: Path, idle: bool) -> None:
     """Converts the file into a model directory beside it."""
     from jaxclip.convert import convert
 
+    dest = path.with_suffix(".converted")
+    shutil.rmtree(dest, ignore_errors=True)  # of the round before; removing it is no part of a conversion
     start = time.perf_counter()
     if not idle:
-        convert(path, path.with_suffix(".converted"), format="open_clip", arch=ARCH.value)
+        convert(path, dest, format="open_clip", arch=ARCH.value)
     report(start)
 
 

@@ -13,7 +13,7 @@ import functools
 import json
 import os
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from importlib import resources
 from pathlib import Path
 
@@ -32,6 +32,7 @@ from jaxclip.data.preprocessing import Preprocessing, preprocess
 from jaxclip.data.tokenizer import Tokenizer, train_tokenizer
 from jaxclip.embedding import Encoders
 from jaxclip.model import CLIP, VARIANTS, ModelConfig, init_params, parameter_shapes
+from jaxclip.saved_params import save_params
 from jaxclip.training.checkpointing import CheckpointError, load_trained
 from jaxclip.training.sharding import make_mesh, shard_params
 from jaxclip.training.trainable import FlatParams, flatten, merge
@@ -41,7 +42,6 @@ from jaxclip.weights.names import FLOAT_TYPES
 
 DESCRIPTION_FILES = ("model.json", "preprocessing.json", "tokenizer.json")
 SHIPPED = ("scenes-base",)
-_WRITTEN_AT_ONCE = 128 * 2**20  # bytes: keeps the memory of a conversion far below the size of the model
 
 
 class ModelDirectoryError(ValueError):
@@ -256,11 +256,7 @@ def save_directory(
                 _write_json(partial / "model.json", checkpoint.config.as_dict())
                 _write_json(partial / "preprocessing.json", checkpoint.preprocessing.as_dict())
                 checkpoint.tokenizer.save(partial / "tokenizer.json")
-            for paths in _groups(checkpoint.params):
-                arrays = {path: np.asarray(checkpoint.params[path], dtype) for path in paths}
-                ocp.partial.save(epath.Path(partial / "params"), arrays)
-                on_written(sum(checkpoint.params[path].nbytes for path in paths))
-            ocp.partial.finalize(epath.Path(partial / "params"))
+            save_params(checkpoint.params, partial / "params", dtype, on_written)
             if jax.process_index() == 0:
                 write_checksums(partial)
     except FileExistsError as error:
@@ -283,19 +279,6 @@ def _new_model_directory(directory: Path) -> Iterator[Path]:
 
 def _write_json(path: Path, values: dict) -> None:
     path.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
-
-
-def _groups(params: Mapping) -> Iterator[list[str]]:
-    """The paths in runs of about `_WRITTEN_AT_ONCE` bytes."""
-    group, size = [], 0
-    for path, leaf in params.items():
-        group.append(path)
-        size += leaf.nbytes
-        if size >= _WRITTEN_AT_ONCE:
-            yield group
-            group, size = [], 0
-    if group:
-        yield group
 
 
 def random_model(variant: str, seed: int, tokenizer_texts: Sequence[str] | None = None) -> Clip:

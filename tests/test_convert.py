@@ -128,7 +128,7 @@ def test_a_failed_conversion_leaves_what_was_there(when, existing, source, tmp_p
         file.write_bytes(b"")
         monkeypatch.setattr("jaxclip.convert.open_model", lambda *_, **__: model)
     else:
-        monkeypatch.setattr("jaxclip.pretrained._groups", lambda params: interrupt())
+        monkeypatch.setattr("jaxclip.saved_params._groups", lambda params: interrupt())
     with pytest.raises(error):
         convert(source, dest)
     assert (dest.exists()) == existing
@@ -188,7 +188,7 @@ def test_memory_stays_below_one_and_a_half_times_vit_l_14(tmp_path):
 
 
 def test_many_small_steps_make_one_checkpoint(tmp_path, monkeypatch):
-    monkeypatch.setattr("jaxclip.pretrained._WRITTEN_AT_ONCE", 1000)
+    monkeypatch.setattr("jaxclip.saved_params._WRITTEN_AT_ONCE", 1000)
     written = []
     original = random_checkpoint()
     save_directory(original, tmp_path / "model", dtype=None, on_written=written.append)

@@ -12,6 +12,7 @@ from etils import epath
 from orbax.checkpoint import v1 as ocp
 from PIL import Image
 
+from jaxclip.checksums import write_checksums
 from jaxclip.data.preprocessing import CLIP as CLIP_PREPROCESSING
 from jaxclip.data.preprocessing import preprocess
 from jaxclip.model import CLIP, VARIANTS
@@ -71,6 +72,16 @@ def test_half_precision_is_widened_when_read(clip, tmp_path, dtype):
 
     full = sum(leaf.nbytes for leaf in clip.params.values())
     assert size(tmp_path / dtype) < 0.75 * full
+
+
+def test_directories_of_earlier_versions_are_read(clip, copy):
+    shutil.rmtree(copy / "params")
+    arrays = {path: np.asarray(leaf) for path, leaf in clip.params.items()}
+    ocp.save(epath.Path(copy / "params"), arrays)  # compressed, which is Orbax's default
+    write_checksums(copy)
+    loaded = load(copy)
+    for path, leaf in clip.params.items():
+        np.testing.assert_array_equal(loaded.params[path], leaf, err_msg=path)
 
 
 def test_saving_again_replaces_and_leaves_nothing_beside(clip, copy):

@@ -3,6 +3,7 @@
 Shapes: B images, N texts, L tokens, D embedding, S image size in pixels.
 """
 
+import dataclasses
 import functools
 
 import flax.linen as nn
@@ -77,6 +78,23 @@ def init_params(config: ModelConfig, rng: jax.Array) -> dict:
 
 
 def parameter_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
-    """Path → shape of every parameter of an architecture, without making any."""
-    shapes = jax.eval_shape(functools.partial(init_params, config), jax.random.key(0))
-    return {path: leaf.shape for path, leaf in flatten_dict(shapes, sep="/").items()}
+    """Path → shape of every parameter of an architecture, without making any.
+
+    One layer of each transformer is traced and stands for all, since they are alike: tracing the 36 of ViT-L/14 takes
+    half a second, a tenth of the time of its conversion.
+    """
+    shallow, layers = _with_one_layer(config)
+    shapes = jax.eval_shape(functools.partial(init_params, shallow), jax.random.key(0))
+    found = {}
+    for path, leaf in flatten_dict(shapes, sep="/").items():
+        for layer in range(layers[path.partition("/")[0]] if "/resblocks_0/" in path else 1):
+            found[path.replace("/resblocks_0/", f"/resblocks_{layer}/")] = leaf.shape
+    return dict(sorted(found.items()))  # the parameters of a layer together, as they lie in files
+
+
+def _with_one_layer(config: ModelConfig) -> tuple[ModelConfig, dict[str, int]]:
+    """The architecture with transformers of one layer, and how many there are in those of the images and the texts."""
+    vision, layers = config.vision, {"text": config.text.layers}
+    if not isinstance(vision, ResNetConfig):
+        vision, layers["visual"] = dataclasses.replace(vision, layers=1), vision.layers
+    return dataclasses.replace(config, vision=vision, text=dataclasses.replace(config.text, layers=1)), layers

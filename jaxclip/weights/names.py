@@ -29,6 +29,7 @@ FLOAT_TYPES = ("float32", "float16", "bfloat16")
 
 _MATRIX_AXES = (1, 0)  # torch [out, in] → ours [in, out]
 _KERNEL_AXES = (2, 3, 1, 0)  # torch [out, in, height, width] → ours [height, width, in, out]
+_COPIED_AT_ONCE = 64  # columns of a transposed array; 32 to 256 are about as fast
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,13 +53,28 @@ class Rule:
         """The parameter, in C order."""
         arrays = [np.asarray(tensor) for tensor in tensors]
         joined = arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
-        return np.asarray(joined if self.axes is None else joined.transpose(self.axes), order="C")
+        return _in_c_order(joined if self.axes is None else joined.transpose(self.axes))
 
     def to_foreign(self, parameter: np.ndarray) -> dict[str, np.ndarray]:
         """Key → tensor, in C order."""
         whole = parameter if self.axes is None else parameter.transpose(np.argsort(self.axes))
         parts = [whole] if len(self.keys) == 1 else np.split(whole, len(self.keys))
-        return {key: np.asarray(part, order="C") for key, part in zip(self.keys, parts, strict=True)}
+        return {key: _in_c_order(part) for key, part in zip(self.keys, parts, strict=True)}
+
+
+def _in_c_order(array: np.ndarray) -> np.ndarray:
+    """The same numbers in C order, copied where they lie in another one.
+
+    A few columns at a time, whose lines stay in the processor's cache until all of their numbers are copied. NumPy goes
+    row by row and takes three times as long for the matrices of CLIP.
+    """
+    if array.flags.c_contiguous:
+        return array
+    copy = np.empty(array.shape, array.dtype)
+    for start in range(0, array.shape[-1], _COPIED_AT_ONCE):
+        columns = slice(start, start + _COPIED_AT_ONCE)
+        copy[..., columns] = array[..., columns]
+    return copy
 
 
 RuleOf = Callable[[str, int], Rule]  # (path, number of axes) → rule

@@ -11,7 +11,7 @@ import pytest
 import reference_clip
 from model_inputs import one_text_a_row, random_images, random_texts
 
-from jaxclip.model import CLIP, VARIANTS, ModelConfig, TextConfig, VisionConfig, init_params
+from jaxclip.model import CLIP, VARIANTS, ModelConfig, TextConfig, VisionConfig, init_params, parameter_shapes
 from jaxclip.training.trainable import flatten, merge
 
 # What `sum(p.numel() for p in clip.load(name)[0].parameters())` gives for OpenAI's models.
@@ -23,17 +23,22 @@ PUBLISHED_COUNTS = {
 }
 
 
-def parameter_shapes(variant):
+def traced(variant):
     return flatten(jax.eval_shape(functools.partial(init_params, VARIANTS[variant]), jax.random.key(0)))
 
 
 @pytest.mark.parametrize("variant", PUBLISHED_COUNTS)
 def test_parameter_counts_are_the_published_ones(variant):
-    assert sum(leaf.size for leaf in parameter_shapes(variant).values()) == PUBLISHED_COUNTS[variant]
+    assert sum(leaf.size for leaf in traced(variant).values()) == PUBLISHED_COUNTS[variant]
+
+
+@pytest.mark.parametrize("variant", ["RN50", "ViT-L/14", "ViT-g/14", "scenes"])  # ResNet, both depths, MLP ratios
+def test_shapes_are_those_of_the_whole_model(variant):
+    assert parameter_shapes(VARIANTS[variant]) == {path: leaf.shape for path, leaf in traced(variant).items()}
 
 
 def test_parameters_are_float32_and_named_like_openai_modules():
-    shapes = parameter_shapes("ViT-B/32")
+    shapes = traced("ViT-B/32")
     assert {leaf.dtype for leaf in shapes.values()} == {jnp.dtype("float32")}
     expected = {
         "logit_scale": (),

@@ -1,5 +1,6 @@
 """Names and layouts of parameters in the foreign formats, against the formats' published ones."""
 
+import ml_dtypes
 import numpy as np
 import pytest
 
@@ -77,6 +78,20 @@ def test_rules_permute_and_join_as_they_say():
     parts = [generator.standard_normal((4, 4)) for _ in range(3)]
     joined = Rule(("q", "k", "v"), (1, 0)).to_ours(parts)
     np.testing.assert_array_equal(joined, np.concatenate([part.T for part in parts], axis=1))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float16, ml_dtypes.bfloat16])
+@pytest.mark.parametrize("shape", [(1, 3), (63, 64), (64, 63), (65, 2), (200, 129), (130, 3, 2, 2), (0, 5)])
+def test_matrices_of_every_size_are_transposed_whole(shape, dtype):
+    axes = (1, 0) if len(shape) == 2 else (2, 3, 1, 0)
+    theirs = np.random.default_rng(0).standard_normal(shape).astype(dtype)
+    rule = Rule(("weight",), axes)
+    ours = rule.to_ours([theirs])
+    assert ours.flags.c_contiguous and ours.dtype == theirs.dtype
+    np.testing.assert_array_equal(ours, theirs.transpose(axes))
+    back = rule.to_foreign(ours)["weight"]
+    assert back.flags.c_contiguous
+    np.testing.assert_array_equal(back, theirs)
 
 
 @pytest.mark.parametrize(
