@@ -127,8 +127,8 @@ def visible_until(positions: np.ndarray) -> np.ndarray:
 
 
 def bucket(rows: int) -> int:
-    """Rounds a row count up by at most a sixteenth, so that few shapes occur and few programs are compiled."""
-    step = 2 ** max(0, rows.bit_length() - 5)
+    """Rounds a row count up by at most one row or a sixteenth: few shapes occur, and few programs are compiled."""
+    step = 2 ** max(1, rows.bit_length() - 5)
     return -(-rows // step) * step
 
 
