@@ -47,7 +47,7 @@ def stored(x: jax.Array) -> jax.Array:
     """`x` itself, but computed once and then read from memory, and so is its gradient.
 
     On CPUs XLA repeats cheap operations in each of the loops that use their result: of the residual stream it would
-    compute the whole chain of additions again in every block, and a step would take nearly twice as long. It never
+    compute the whole chain of additions again in every block, and a step would take half as long again. It never
     repeats a division. So `x` is divided by a one of which the compiler does not know that it is one.
     """
     return _divided_by_one(x)
