@@ -85,7 +85,7 @@ def assign_rows(lengths: Sequence[int], shared: Sequence[int], row_length: int) 
         if newest is not None and rows.room(newest) >= length - in_common:
             row, needed = newest, length - in_common
             in_common = length
-        elif (row := rows.fullest_with(length - start) if len(rows) else None) is not None:
+        elif (row := rows.fullest_with(length - start)) is not None:
             needed = length - start
         else:
             row = newest = rows.open()
