@@ -25,16 +25,17 @@ RECORDS = 80
 # Name → what differs from the plain step on 8 data shards.
 FORMS = {
     "plain": {},
+    "all layers trained": {"trainable": ("whole_text_layers", *TRAINABLE[1:])},
     "sharded": {"over_data": True},
     "sharded both ways": {"over_data": True, "model": 2},
     "microbatches and chunks": {"microbatches": 5, "chunk": 2},
 }
 
 
-def compile_step(*, over_data=False, model=1, microbatches=1, **settings):
+def compile_step(*, trainable=TRAINABLE, over_data=False, model=1, microbatches=1, **settings):
     """The compiled step."""
     mesh = make_mesh(MeshSettings(model=model))
-    run = tiny_runs.make_run(CONFIG, random_params(CONFIG), TRAINABLE, mesh=mesh, over_data=over_data, **settings)
+    run = tiny_runs.make_run(CONFIG, random_params(CONFIG), trainable, mesh=mesh, over_data=over_data, **settings)
     layout = state_sharding(mesh, run.state, over_data=over_data)
     state, frozen = jax.device_put(run.state, layout), shard_params(mesh, run.frozen, over_data=over_data)
     batch = tiny_runs.make_batch(

@@ -46,8 +46,9 @@ def weight_gradients(found):
 
 
 def test_frozen_layers_have_no_weight_gradients(programs):
-    """One text layer of three is trained."""
+    """One text layer of three is trained, or all are."""
     assert weight_gradients(programs["plain"]) == 4
+    assert weight_gradients(programs["all layers trained"]) == 3 * 4
 
 
 @pytest.mark.parametrize("form", ["plain", "microbatches and chunks"])
