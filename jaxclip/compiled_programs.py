@@ -1,9 +1,10 @@
-"""Compiled programs that are kept for later runs, in the folder JAX_COMPILATION_CACHE_DIR where that is set."""
+"""How programs are compiled, and kept for later runs in the folder JAX_COMPILATION_CACHE_DIR where that is set."""
 
 import os
 from collections.abc import Mapping
 
 import jax
+from jax.sharding import Mesh
 
 
 def keep_small_programs(environment: Mapping[str, str] = os.environ) -> None:
@@ -13,3 +14,14 @@ def keep_small_programs(environment: Mapping[str, str] = os.environ) -> None:
     """
     if "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS" not in environment:
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+
+
+def compiler_options(mesh: Mesh) -> dict[str, str]:
+    """For `jax.jit`: on CPUs, that barriers are kept.
+
+    XLA's CPU compiler otherwise drops them before it joins operations to loops. Then what `stored` (see
+    `jaxclip.model.transformer`) keeps apart is computed again and again, and what `jax.checkpoint` means to be computed
+    again is found to be known, and kept in memory instead.
+    """
+    on_cpu = mesh.devices.flat[0].platform == "cpu"
+    return {"xla_disable_hlo_passes": "cse_barrier_expander"} if on_cpu else {}

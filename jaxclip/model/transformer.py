@@ -5,7 +5,7 @@ Shapes: B rows, L positions, W width, H heads. Parameter names follow OpenAI's m
 
 Each layer has its own leaves in the parameter tree, so that freezing is a choice of leaves, and only trained ones get
 gradients. Layers follow one another without `jax.lax.scan`, which would copy all weights, gradients and kept
-activations into stacks; what a loop over layers would keep XLA from doing on CPUs, `stored` does.
+activations into stacks; what a loop over layers would keep XLA from doing on CPUs, `stored` keeps it from.
 """
 
 from collections.abc import Callable, Sequence
@@ -19,16 +19,34 @@ from jax.ad_checkpoint import checkpoint_name
 LAYER_NORM_EPSILON = 1e-5
 
 
-PRODUCT = "product with weights"  # what policies know results of `product` by
+PRODUCT = "product with weights"  # what policies know results of `linear` by
 # What the backward pass finds kept, by name; `none` (keep all) needs no policy.
 REMATERIALISATION_POLICIES = {"full": None, "dots": jax.checkpoint_policies.save_only_these_names(PRODUCT)}
 
 
+def keeping_inputs(function: Callable) -> Callable:
+    """The same function, of which the backward pass finds the inputs kept and nothing else.
+
+    For cheap functions of large arrays: JAX's own rules keep several arrays as large, and writing and reading those
+    takes longer than computing them again.
+    """
+    wrapped = jax.custom_vjp(function)
+
+    def backward(inputs, gradient):
+        # Behind a barrier, or XLA finds what the forward pass has computed, and keeps it.
+        return jax.vjp(function, *lax.optimization_barrier(inputs))[1](gradient)
+
+    wrapped.defvjp(lambda *inputs: (function(*inputs), inputs), backward)
+    return wrapped
+
+
+@keeping_inputs
 def quick_gelu(x: jax.Array) -> jax.Array:
     """x·sigmoid(1.702x), the GELU approximation that OpenAI's weights were trained with."""
     return x * jax.nn.sigmoid(1.702 * x)
 
 
+@keeping_inputs
 def exact_gelu(x: jax.Array) -> jax.Array:
     """x·Φ(x)."""
     return jax.nn.gelu(x, approximate=False)
@@ -38,22 +56,14 @@ Read = Callable[[jax.Array], jax.Array]  # [B, L, W] → [N, W], the tokens that
 ACTIVATION_FUNCTIONS: dict[str, Callable[[jax.Array], jax.Array]] = {"quick_gelu": quick_gelu, "gelu": exact_gelu}
 
 
-def _divided_by_one(x: jax.Array) -> jax.Array:
-    return x / jnp.maximum(1, -jnp.abs(x))
-
-
-@jax.custom_vjp
 def stored(x: jax.Array) -> jax.Array:
-    """`x` itself, but computed once and then read from memory, and so is its gradient.
+    """`x` itself, on CPUs computed once and then read from memory.
 
-    On CPUs XLA repeats cheap operations in each of the loops that use their result: of the residual stream it would
-    compute the whole chain of additions again in every block, and a step would take half as long again. It never
-    repeats a division. So `x` is divided by a one of which the compiler does not know that it is one.
+    XLA's CPU compiler repeats cheap operations, such as a chain of residual additions, in each of the loops that use
+    their result; training takes a fifth longer by that. The barrier holds where a program is compiled with
+    `jaxclip.compiled_programs.compiler_options`.
     """
-    return _divided_by_one(x)
-
-
-stored.defvjp(lambda x: (stored(x), None), lambda _, gradient: (_divided_by_one(gradient),))
+    return lax.platform_dependent(x, cpu=lax.optimization_barrier, default=lambda x: x)
 
 
 def rematerialise(function: Callable, remat: str) -> Callable:
@@ -74,6 +84,8 @@ def _sum_in_float32(lhs: jax.Array, rhs: jax.Array, lhs_axes: Sequence[int], rhs
 def linear(x: jax.Array, kernel: jax.Array, bias: jax.Array) -> jax.Array:
     """[..., I] × [I, O] + [O] → [..., O], products in the type of `x` and summed in float32, as those of its gradient.
 
+    Kernel and bias are float32, and so are their gradients.
+
     JAX's own rule would take the gradient of the float32 sum, and so make both backward products in float32: on CPUs
     and GPUs most of what bfloat16 saves would be lost. Here the operands of all three products are also `stored`, as
     each is read more than once.
@@ -82,13 +94,13 @@ def linear(x: jax.Array, kernel: jax.Array, bias: jax.Array) -> jax.Array:
 
 
 def _linear_forward(x, kernel, bias):
-    x, kernel = _divided_by_one(x), kernel.astype(x.dtype)
+    x, kernel = stored(x), kernel.astype(x.dtype)
     y = _sum_in_float32(x, kernel, (x.ndim - 1,), (0,)) + bias
     return y.astype(x.dtype), (x, kernel)
 
 
 def _linear_backward(operands, gradient):
-    (x, kernel), gradient = operands, _divided_by_one(gradient)
+    (x, kernel), gradient = operands, stored(gradient)
     rows = tuple(range(x.ndim - 1))
     of_x = _sum_in_float32(gradient, kernel, (x.ndim - 1,), (1,)).astype(x.dtype)
     return of_x, _sum_in_float32(x, gradient, rows, rows), gradient.sum(rows, dtype=jnp.float32)
@@ -111,17 +123,23 @@ class Linear(nn.Module):
         return checkpoint_name(linear(x, kernel, bias), PRODUCT)
 
 
+@keeping_inputs
+def layer_norm(x: jax.Array, scale: jax.Array, bias: jax.Array) -> jax.Array:
+    """Layer normalisation over the last axis in float32, returned in the type of `x`, as OpenAI's does it."""
+    y = x.astype(jnp.float32)
+    y = y - y.mean(-1, keepdims=True)
+    y = y * lax.rsqrt(jnp.square(y).mean(-1, keepdims=True) + LAYER_NORM_EPSILON)
+    return (y * scale + bias).astype(x.dtype)
+
+
 class LayerNorm(nn.Module):
-    """Layer normalisation in float32, returned in the type of its input, as OpenAI's does it."""
+    """`layer_norm` with its parameters."""
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         scale = self.param("scale", nn.initializers.ones, (x.shape[-1],))
         bias = self.param("bias", nn.initializers.zeros, (x.shape[-1],))
-        y = x.astype(jnp.float32)
-        y = y - y.mean(-1, keepdims=True)
-        y = y * lax.rsqrt(jnp.square(y).mean(-1, keepdims=True) + LAYER_NORM_EPSILON)
-        return (y * scale + bias).astype(x.dtype)
+        return layer_norm(x, scale, bias)
 
 
 class Attention(nn.Module):
@@ -169,9 +187,9 @@ class ResidualAttentionBlock(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, mask: jax.Array | None, read: Read | None = None) -> jax.Array:
         attended = Attention(self.heads, self.layers, name="attn")(LayerNorm(name="ln_1")(x), mask, read)
-        x = stored((x if read is None else read(x)) + attended)
+        x = (x if read is None else read(x)) + attended
         hidden = int(x.shape[-1] * self.mlp_ratio)
-        return stored(x + MLP(hidden, self.layers, self.activation, name="mlp")(LayerNorm(name="ln_2")(x)))
+        return x + MLP(hidden, self.layers, self.activation, name="mlp")(LayerNorm(name="ln_2")(x))
 
 
 class Transformer(nn.Module):

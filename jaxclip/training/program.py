@@ -7,6 +7,7 @@ import jax
 import optax
 from jax.sharding import Mesh
 
+from jaxclip.compiled_programs import compiler_options
 from jaxclip.config import Config
 from jaxclip.model import CLIP
 from jaxclip.training.optimizer import build_optimizer, learning_rate_schedule
@@ -61,17 +62,7 @@ def build_step(
 def jit_step(step: Callable, mesh: Mesh, layout) -> Callable:
     """The step under `jax.jit`: its state, laid out by `layout`, is updated in place; metrics are on every device."""
     out_shardings = (layout, replicated(mesh))
-    return jax.jit(step, donate_argnums=0, out_shardings=out_shardings, compiler_options=_compiler_options(mesh))
-
-
-def _compiler_options(mesh: Mesh) -> dict[str, str]:
-    """On CPUs, that rematerialisation is kept.
-
-    XLA's CPU compiler otherwise drops the barriers of `jax.checkpoint`, finds that the backward pass computes what the
-    forward pass has computed, and keeps that instead.
-    """
-    on_cpu = mesh.devices.flat[0].platform == "cpu"
-    return {"xla_disable_hlo_passes": "cse_barrier_expander"} if on_cpu else {}
+    return jax.jit(step, donate_argnums=0, out_shardings=out_shardings, compiler_options=compiler_options(mesh))
 
 
 def image_tower_frozen(trained: FlatParams) -> bool:
