@@ -2,7 +2,7 @@
 
     python -m bench.training_step --figure=semclip
 
-Both start from the same random weights, see the same images and captions (as long as SugarCrepe++'s) and update the
+Both start from the same random weights, see the same images and captions (SugarCrepe++'s) and update the
 same parameters; the losses of the first two steps stand beside each other. Ours embeds the images once before (the
 tower is frozen) and packs captions into rows; the peer is the step as the papers' authors run it, see bench/peers.py.
 

@@ -35,7 +35,7 @@ class Embedder:
       mesh: all devices.
       cache: where embeddings are kept; checkpoints with equal towers share them.
       dtype: the type that the towers compute in.
-      batch_size: of texts and images.
+      batch_size: images of a batch; a batch of packed texts has a quarter as many rows.
     """
 
     def __init__(

@@ -15,12 +15,14 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from jaxclip.data.packing import in_batches, pack
+from jaxclip.compiled_programs import compiler_options
+from jaxclip.data.packing import in_batches, pack, rows_used
 from jaxclip.data.tokenizer import Tokenizer
 from jaxclip.model import CLIP
 from jaxclip.training.sharding import local_data_shards, replicated, shard_batch
 
 _TEXTS_A_ROW = 4  # at least: a row of CLIP's has 77 tokens, a caption some 14
+_PACKED_TOGETHER = 2**16  # texts: packing takes 1.5 kB for each
 
 
 def _ignore(count: int) -> None:
@@ -58,7 +60,8 @@ def _rounded(count: int) -> int:
 @functools.lru_cache(maxsize=8)
 def _compiled(model: CLIP, mesh: Mesh, method: str) -> Callable:
     """One tower as a program; equal models on equal meshes share it, so that it is compiled once."""
-    return jax.jit(functools.partial(model.apply, method=method), out_shardings=replicated(mesh))
+    function = functools.partial(model.apply, method=method)
+    return jax.jit(function, out_shardings=replicated(mesh), compiler_options=compiler_options(mesh))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,7 +115,8 @@ class Encoders:
     ) -> np.ndarray:
         """Embeddings float32 [N, D] of texts, packed several to a row (exact, see `jaxclip.data.packing`).
 
-        All texts are packed together, so that those which begin alike come into the same rows.
+        Texts are packed in lexicographic order, so that those which begin alike come into the same rows; of equal texts
+        one is encoded.
         """
         return self._texts("encode_text", params, tokenizer, texts, on_batch)
 
@@ -123,17 +127,33 @@ class Encoders:
         return self._texts("text_layer_states", params, tokenizer, texts, on_batch)
 
     def _texts(self, method: str, params: dict, tokenizer: Tokenizer, texts: Sequence[str], on_batch) -> np.ndarray:
+        ids = [tuple(text) for text in tokenizer.ids(list(texts))]
+        times = collections.Counter(ids)
+        different = sorted(times)  # those that begin alike stand together
+        parts = [different[start : start + _PACKED_TOGETHER] for start in range(0, len(different), _PACKED_TOGETHER)]
+
+        def encode(part):
+            def on_texts(numbers):
+                on_batch(sum(times[part[number]] for number in numbers))
+
+            return self._packed(method, params, pack(part, tokenizer.context_length), on_texts)
+
+        embedded = np.concatenate([encode(part) for part in parts])
+        number_of = {text: number for number, text in enumerate(different)}
+        return embedded[[number_of[text] for text in ids]]
+
+    def _packed(self, method: str, params: dict, packed: dict[str, np.ndarray], on_texts) -> np.ndarray:
+        """What `method` gives for each text; `on_texts(numbers)` is called after each batch with the texts in it."""
         local_data_shards(self.mesh)
         shards = self.mesh.shape["data"]
-        packed = pack(tokenizer.ids(list(texts)), tokenizer.context_length)
-        rows = min(_rounded(-(-packed["tokens"].shape[1] // shards)), max(1, self.batch_size // _TEXTS_A_ROW // shards))
-        batches = in_batches(packed, rows, groups=shards, round_up=_rounded)
+        rows = min(_rounded(-(-rows_used(packed) // shards)), max(1, self.batch_size // _TEXTS_A_ROW // shards))
         encode = _compiled(self.model, self.mesh, method)
-        found = {}
-        for batch, numbers in batches:
+        found, order = [], []
+        for batch, numbers in in_batches(packed, rows, groups=shards, round_up=_rounded):
             local = {name: values[self._my_part(shards)] for name, values in batch.items()}
             encoded = jax.device_get(encode({"params": params}, **shard_batch(self.mesh, local)))
             is_text = numbers.ravel() >= 0
-            found |= zip(numbers.ravel()[is_text].tolist(), encoded[is_text], strict=True)
-            on_batch(int(is_text.sum()))
-        return np.stack([found[number] for number in range(len(texts))])
+            found.append(encoded[is_text])
+            order.append(numbers.ravel()[is_text])
+            on_texts(order[-1].tolist())
+        return np.concatenate(found)[np.argsort(np.concatenate(order))]

@@ -41,7 +41,9 @@ def save_params(params: Params, directory: Path, dtype: str | None, on_written: 
         for arrays in _read_ahead(params, dtype, readers):
             with _saving(compressed=_is_worth_compressing(arrays)):
                 ocp.partial.save(directory, arrays)
-            on_written(sum(params[path].nbytes for path in arrays))
+            written = sum(params[path].nbytes for path in arrays)
+            del arrays  # the group after the next is read now
+            on_written(written)
     ocp.partial.finalize(directory)
 
 
@@ -51,12 +53,13 @@ def _read_ahead(params: Params, dtype: str | None, readers: ThreadPoolExecutor) 
     def start(paths: Sequence[str]) -> dict[str, Future[np.ndarray]]:
         return {path: readers.submit(np.asarray, params[path], dtype) for path in paths}
 
-    reading = {}
+    reading = None
     for paths in _groups(params):
-        done, reading = reading, start(paths)
-        if done:
-            yield {path: array.result() for path, array in done.items()}
-    yield {path: array.result() for path, array in reading.items()}
+        ahead = start(paths)
+        if reading is not None:
+            yield {path: array.result() for path, array in reading.items()}
+        reading = ahead
+    yield {path: array.result() for path, array in (reading or {}).items()}
 
 
 def _groups(params: Params) -> Iterator[list[str]]:

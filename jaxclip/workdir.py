@@ -26,6 +26,8 @@ def check_workdir(workdir: Path, config: Config) -> None:
     except ConfigError as error:
         raise ConfigError(f"{path}: not a config of this version, so the run cannot go on:\n{error}") from None
     values = config.model_dump(mode="json")
+    for model in (found["model"], values["model"]):
+        del model["remat"]  # the same result with less memory, or in less time
     changed = [key for key in IDENTITY if found[key] != values[key]]
     if changed:
         raise ConfigError(

@@ -7,6 +7,7 @@ import jax
 import numpy as np
 import pytest
 
+from jaxclip import embedding
 from jaxclip.config import MeshSettings
 from jaxclip.data.tokenizer import Tokenizer
 from jaxclip.embedding import Encoders, _rounded
@@ -66,6 +67,25 @@ def test_images_are_loaded_at_the_same_time_and_each_once(params):
 
     Encoders(CLIP(CONFIG), make_mesh(MeshSettings()), 4).images(params, load, 5)  # the second batch holds one image
     assert sorted(seen) == [0, 1, 2, 3, 4]
+
+
+def test_texts_are_encoded_once_and_some_at_a_time(params, monkeypatch):
+    """18 texts of which 12 are equal; packed 4 together, two parts hold the 7 different ones."""
+    texts = [*(f"a street with {number} cars" for number in range(6)), *["a street"] * 12]
+    tokenizer, encoders = Tokenizer.clip(), Encoders(CLIP(CONFIG), make_mesh(MeshSettings()))
+    packed, pack_texts = [], embedding.pack
+
+    def pack(ids, row_length):
+        packed.append(len(ids))
+        return pack_texts(ids, row_length)
+
+    monkeypatch.setattr("jaxclip.embedding.pack", pack)
+    monkeypatch.setattr("jaxclip.embedding._PACKED_TOGETHER", 4)
+    done = []
+    found = encoders.texts(params, tokenizer, texts, done.append)
+    assert packed == [4, 3] and sum(done) == 18
+    expected = CLIP(CONFIG).apply({"params": params}, tokenizer(texts), method="encode_text")
+    np.testing.assert_allclose(found, expected, atol=2e-5)
 
 
 def test_an_image_that_cannot_be_loaded_stops(params):

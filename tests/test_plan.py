@@ -75,7 +75,7 @@ def test_eight_cpu_devices_end_to_end(tmp_path):
 
 
 def test_a_model_axis_splits_matrices(tmp_path):
-    settings = ("--config.mesh.model=2", "--config.remat=full")
+    settings = ("--config.mesh.model=2", "--config.model.remat=full")
     document, _ = planned(tmp_path / "plan.json", "--topology=cpu:4", *settings)
     kernels = 3 * 4 * (128 * 384 + 128 * 128 + 2 * 128 * 512) + 3 * 4 * 512  # of three blocks, and the bias of c_fc
     assert document["memory"]["trained_parameters"] == TRAINED - kernels // 2

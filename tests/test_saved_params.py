@@ -1,5 +1,7 @@
 """How parameters are written: bit by bit as Orbax reads them, compressed where it pays, a few in memory at a time."""
 
+import weakref
+
 import ml_dtypes
 import numpy as np
 import pytest
@@ -81,6 +83,23 @@ def test_one_group_is_read_ahead_and_no_more(tmp_path):
     assert all(started <= 2 * (number + 2) for number, (_, started) in enumerate(found))
     assert sorted(begun) == sorted(arrays)  # each once
     assert_identical(read(tmp_path / "params"), arrays)
+
+
+def test_a_written_group_is_gone_before_another_is_read(tmp_path):
+    """Beside a tensor that is being read there are at most the other one of its group, and the group before."""
+    arrays, made, alive = weights(12), [], []
+
+    def lazy(path):
+        def read_it():
+            alive.append(sum(array() is not None for array in made))
+            array = arrays[path].copy()
+            made.append(weakref.ref(array))
+            return array
+
+        return LazyTensor(arrays[path].shape, arrays[path].dtype, read_it)
+
+    save_params({path: lazy(path) for path in arrays}, tmp_path / "params", None, lambda _: None)
+    assert len(alive) == 12 and max(alive) <= 3
 
 
 def test_a_tensor_that_cannot_be_read_leaves_no_directory_of_that_name(tmp_path):

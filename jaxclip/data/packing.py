@@ -1,6 +1,6 @@
 """Packing texts: several captions share a row of tokens, and what they begin with.
 
-Shapes: N texts, G groups (one a data shard), n = N / G texts a group, R rows a group, L tokens a row, D depths.
+Shapes: N texts, G groups (one a data shard), n = N / G texts a group, R rows a group, L tokens a row.
 
 CLIP's context has 77 tokens, a caption some 14. The text tower is causal and reads a text at its end-of-text token, so
 a token's state depends on the tokens before it in its text and on nothing else. Two things follow:
@@ -18,48 +18,28 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 
-class _Rows:
-    """How much room is left in the rows that were opened."""
+class _OlderRows:
+    """Rows by the room that is left in them."""
 
     def __init__(self, row_length: int):
-        self._row_length = row_length
-        self._room: list[int] = []
-        # Rows by the room that is left in them, and bit s of `_available` says that there are some with room s.
-        self._with_room: list[list[int]] = [[] for _ in range(row_length + 1)]
-        self._available = 0
+        self._rows: list[list[int]] = [[] for _ in range(row_length + 1)]
+        self._available = 0  # bit s says that there are rows with room for s tokens
 
-    def __len__(self) -> int:
-        return len(self._room)
+    def put(self, row: int, room: int) -> None:
+        """Adds a row that has room for so many tokens."""
+        self._rows[room].append(row)
+        self._available |= 1 << room
 
-    def room(self, row: int) -> int:
-        """Tokens that still fit into the row."""
-        return self._room[row]
-
-    def open(self) -> int:
-        """A new row."""
-        self._room.append(self._row_length)
-        self._put(len(self._room) - 1, self._row_length)
-        return len(self._room) - 1
-
-    def fullest_with(self, tokens: int) -> int | None:
-        """The fullest row that has room for this many tokens."""
+    def take_fullest(self, tokens: int) -> tuple[int, int] | None:
+        """Removes the fullest row that has room for this many tokens: (row, its room)."""
         fitting = self._available >> tokens
         if not fitting:
             return None
-        return self._with_room[tokens + (fitting & -fitting).bit_length() - 1][-1]
-
-    def fill(self, row: int, tokens: int) -> None:
-        """Takes room from a row."""
-        room = self._room[row]
-        self._with_room[room].remove(row)
-        if not self._with_room[room]:
+        room = tokens + (fitting & -fitting).bit_length() - 1
+        row = self._rows[room].pop()
+        if not self._rows[room]:
             self._available &= ~(1 << room)
-        self._room[row] = room - tokens
-        self._put(row, room - tokens)
-
-    def _put(self, row: int, room: int) -> None:
-        self._with_room[room].append(row)
-        self._available |= 1 << room
+        return row, room
 
 
 def assign_rows(lengths: Sequence[int], shared: Sequence[int], row_length: int) -> tuple[np.ndarray, int]:
@@ -77,22 +57,24 @@ def assign_rows(lengths: Sequence[int], shared: Sequence[int], row_length: int) 
       row [N] of each text, and the number of rows. Texts of a row need no more than `row_length` tokens together, what
       neighbours have in common counted once.
     """
-    rows, assigned = _Rows(row_length), []
-    newest, in_common = None, 0  # tokens that the text has in common with the last one of the newest row
+    older, assigned = _OlderRows(row_length), []
+    newest, room = -1, -1  # no row yet
+    in_common = 0  # tokens that the text has in common with the last one of the newest row
     start = min(1, *shared[1:]) if len(shared) > 1 else 0  # what any two texts have in common
     for length, with_previous in zip(lengths, shared, strict=True):
         in_common = min(in_common, with_previous)
-        if newest is not None and rows.room(newest) >= length - in_common:
-            row, needed = newest, length - in_common
-            in_common = length
-        elif (row := rows.fullest_with(length - start)) is not None:
-            needed = length - start
+        if room >= length - in_common:
+            row, room, in_common = newest, room - (length - in_common), length
+        elif (found := older.take_fullest(length - start)) is not None:
+            row, room_of_row = found
+            older.put(row, room_of_row - (length - start))
         else:
-            row = newest = rows.open()
-            needed = in_common = length
-        rows.fill(row, needed)
+            if newest >= 0:
+                older.put(newest, room)
+            row = newest = newest + 1
+            room, in_common = row_length - length, length
         assigned.append(row)
-    return np.array(assigned, np.int64), len(rows)
+    return np.array(assigned, np.int64), newest + 1
 
 
 def common_beginnings(tokens: np.ndarray) -> np.ndarray:
@@ -223,6 +205,11 @@ def pad_rows(packed: dict[str, np.ndarray], rows: int) -> dict[str, np.ndarray]:
     }
 
 
+def rows_used(packed: dict[str, np.ndarray]) -> int:
+    """Rows of a group that hold texts; what `pack` rounded up to comes behind them."""
+    return int(packed["ends"].max(initial=-1)) // packed["tokens"].shape[-1] + 1
+
+
 def in_batches(
     packed: dict[str, np.ndarray], rows: int, *, groups: int, round_up: Callable[[int], int]
 ) -> list[tuple[dict[str, np.ndarray], np.ndarray]]:
@@ -238,13 +225,14 @@ def in_batches(
       (batch, numbers int [G, n]: which text each of its ends belongs to, or -1 for none) of each batch.
     """
     row_length = packed["tokens"].shape[-1]
-    count = -(-packed["tokens"].shape[1] // (rows * groups)) * groups
+    used = {name: values if name == "ends" else values[:, : rows_used(packed)] for name, values in packed.items()}
+    count = -(-rows_used(packed) // (rows * groups)) * groups
     group, ends = np.divmod(packed["ends"][0], rows * row_length)
     numbers = np.argsort(group, kind="stable")
     place = np.arange(len(numbers)) - np.searchsorted(group[numbers], group[numbers])
     laid_out = np.full((count, round_up(int(place.max(initial=0)) + 1)), -1)
     laid_out[group[numbers], place] = numbers
-    padded = pad_rows(packed, count * rows)
+    padded = pad_rows(used, count * rows)
     cut = {name: values.reshape(count, rows, row_length) for name, values in padded.items() if name != "ends"}
     cut["ends"] = np.where(laid_out < 0, 0, ends[laid_out]).astype(np.int32)
     return [

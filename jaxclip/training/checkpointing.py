@@ -47,6 +47,7 @@ class Resumable(Protocol):
 
 
 _starting = threading.RLock()  # held while a save starts
+_LONGEST_START = 60  # seconds; a start takes a small part of one
 
 
 class _LateDirectory(ocp.path.atomicity.AtomicRenameTemporaryPath):
@@ -58,8 +59,8 @@ class _LateDirectory(ocp.path.atomicity.AtomicRenameTemporaryPath):
 
     async def create(self) -> epath.Path:
         """Called by Orbax in a thread of its own, in the first process."""
-        with _starting:
-            pass
+        if _starting.acquire(timeout=_LONGEST_START):
+            _starting.release()
         return await super().create()
 
 

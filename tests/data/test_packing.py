@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from jaxclip.data.packing import assign_rows, bucket, in_batches, pack, pad_rows
+from jaxclip.data.packing import assign_rows, bucket, in_batches, pack, pad_rows, rows_used
 
 
 def random_ids(lengths, generator):
@@ -156,6 +156,14 @@ def test_batches_of_rows_hold_every_text_once(rows, groups):
             assert seen_from(batch, group, batch["ends"][group, place])[0] == ids[number]
             found.append(int(number))
     assert sorted(found) == list(range(40))
+
+
+def test_no_batch_holds_nothing_but_padding():
+    generator = np.random.default_rng(7)
+    packed = pack(random_ids([9] * 33, generator), 10)
+    assert (packed["tokens"].shape[1], rows_used(packed)) == (36, 33)
+    batches = in_batches(packed, 3, groups=1, round_up=lambda count: count)
+    assert [int((numbers >= 0).sum()) for _, numbers in batches] == [3] * 11
 
 
 def test_no_texts_give_no_rows():
