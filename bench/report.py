@@ -55,7 +55,7 @@ def beside_peers(results: Mapping[str, Result]) -> Iterator[str]:
         if name in results:
             found = results[name]
             peer, ours = (seconds(found["seconds"][side]) for side in ("peer", "jaxclip"))
-            cells = (title, peer, ours, f"**{found['ratio']:.1f}**", f"≥ {found['goal']:g}", difference(found))
+            cells = (title, peer, ours, f"**{found['ratio']:.3g}**", f"≥ {found['goal']:g}", difference(found))
             yield "| " + " | ".join(cells) + " |"
 
 
