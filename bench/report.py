@@ -23,8 +23,8 @@ STEPS = {
     "training_step_semclip_bfloat16": "the same in bfloat16",
     "training_step_omni_negclip": "Omni-NegCLIP step, front 6 layers, float32",
     "training_step_plain": "SemCLIP step without feature cache and packing, float32",
-    "embedding_texts": "embedding texts",
-    "embedding_images": "embedding JPEG files",
+    "embedding_texts": "embedding {items:,} texts",
+    "embedding_images": "embedding {items:,} JPEG files",
 }
 Result = Mapping[str, object]
 
@@ -55,7 +55,8 @@ def beside_peers(results: Mapping[str, Result]) -> Iterator[str]:
         if name in results:
             found = results[name]
             peer, ours = (seconds(found["seconds"][side]) for side in ("peer", "jaxclip"))
-            cells = (title, peer, ours, f"**{found['ratio']:.3g}**", f"≥ {found['goal']:g}", difference(found))
+            ratio, goal = f"**{found['ratio']:.3g}**", f"≥ {found['goal']:g}"
+            cells = (title.format(**found), peer, ours, ratio, goal, difference(found))
             yield "| " + " | ".join(cells) + " |"
 
 

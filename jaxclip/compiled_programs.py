@@ -19,9 +19,9 @@ def keep_small_programs(environment: Mapping[str, str] = os.environ) -> None:
 def compiler_options(mesh: Mesh) -> dict[str, str]:
     """For `jax.jit`: on CPUs, that barriers are kept.
 
-    XLA's CPU compiler otherwise drops them before it joins operations to loops. Then what `stored` (see
-    `jaxclip.model.transformer`) keeps apart is computed again and again, and what `jax.checkpoint` means to be computed
-    again is found to be known, and kept in memory instead.
+    XLA's CPU compiler otherwise drops them before it joins operations to loops. Then what `stored` keeps apart is
+    computed again and again, and what `jax.checkpoint` and `keeping_inputs` mean to be computed again is found to be
+    known, and kept in memory instead (see `jaxclip.model.transformer`).
     """
     on_cpu = mesh.devices.flat[0].platform == "cpu"
     return {"xla_disable_hlo_passes": "cse_barrier_expander"} if on_cpu else {}

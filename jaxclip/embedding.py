@@ -130,30 +130,27 @@ class Encoders:
         ids = [tuple(text) for text in tokenizer.ids(list(texts))]
         times = collections.Counter(ids)
         different = sorted(times)  # those that begin alike stand together
-        parts = [different[start : start + _PACKED_TOGETHER] for start in range(0, len(different), _PACKED_TOGETHER)]
-
-        def encode(part):
-            def on_texts(numbers):
+        embedded = None
+        for start in range(0, len(different), _PACKED_TOGETHER):
+            part = different[start : start + _PACKED_TOGETHER]
+            for numbers, encoded in self._packed(method, params, pack(part, tokenizer.context_length)):
+                if embedded is None:
+                    embedded = np.empty((len(different), *encoded.shape[1:]), encoded.dtype)
+                embedded[start + numbers] = encoded
                 on_batch(sum(times[part[number]] for number in numbers))
-
-            return self._packed(method, params, pack(part, tokenizer.context_length), on_texts)
-
-        embedded = np.concatenate([encode(part) for part in parts])
         number_of = {text: number for number, text in enumerate(different)}
         return embedded[[number_of[text] for text in ids]]
 
-    def _packed(self, method: str, params: dict, packed: dict[str, np.ndarray], on_texts) -> np.ndarray:
-        """What `method` gives for each text; `on_texts(numbers)` is called after each batch with the texts in it."""
+    def _packed(
+        self, method: str, params: dict, packed: dict[str, np.ndarray]
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """(numbers of the texts, what `method` gives for them) of each batch of packed texts."""
         local_data_shards(self.mesh)
         shards = self.mesh.shape["data"]
         rows = min(_rounded(-(-rows_used(packed) // shards)), max(1, self.batch_size // _TEXTS_A_ROW // shards))
         encode = _compiled(self.model, self.mesh, method)
-        found, order = [], []
         for batch, numbers in in_batches(packed, rows, groups=shards, round_up=_rounded):
             local = {name: values[self._my_part(shards)] for name, values in batch.items()}
             encoded = jax.device_get(encode({"params": params}, **shard_batch(self.mesh, local)))
             is_text = numbers.ravel() >= 0
-            found.append(encoded[is_text])
-            order.append(numbers.ravel()[is_text])
-            on_texts(order[-1].tolist())
-        return np.concatenate(found)[np.argsort(np.concatenate(order))]
+            yield numbers.ravel()[is_text], encoded[is_text]

@@ -8,7 +8,7 @@ import jax
 from jaxclip.config import Config, ConfigError, parse
 from jaxclip.files import write_atomically
 
-# What makes a run the run that it is; the rest of a config may change when it is resumed.
+# What makes a run the run that it is; the rest of a config, and `model.remat`, may change when it is resumed.
 IDENTITY = ("seed", "model", "datasets", "streams", "objectives", "trainable", "optimizer", "schedule")
 
 
@@ -27,7 +27,7 @@ def check_workdir(workdir: Path, config: Config) -> None:
         raise ConfigError(f"{path}: not a config of this version, so the run cannot go on:\n{error}") from None
     values = config.model_dump(mode="json")
     for model in (found["model"], values["model"]):
-        del model["remat"]  # the same result with less memory, or in less time
+        del model["remat"]  # but for rounding the same result, with less memory or in less time
     changed = [key for key in IDENTITY if found[key] != values[key]]
     if changed:
         raise ConfigError(

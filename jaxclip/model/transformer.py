@@ -27,8 +27,8 @@ REMATERIALISATION_POLICIES = {"full": None, "dots": jax.checkpoint_policies.save
 def keeping_inputs(function: Callable) -> Callable:
     """The same function, of which the backward pass finds the inputs kept and nothing else.
 
-    For cheap functions of large arrays: JAX's own rules keep several arrays as large, and writing and reading those
-    takes longer than computing them again.
+    For cheap functions of large arrays: JAX's own rules keep several arrays as large, which take memory, and as long to
+    write and read as computing them again takes.
     """
     wrapped = jax.custom_vjp(function)
 
@@ -59,8 +59,8 @@ ACTIVATION_FUNCTIONS: dict[str, Callable[[jax.Array], jax.Array]] = {"quick_gelu
 def stored(x: jax.Array) -> jax.Array:
     """`x` itself, on CPUs computed once and then read from memory.
 
-    XLA's CPU compiler repeats cheap operations, such as a chain of residual additions, in each of the loops that use
-    their result; training takes a fifth longer by that. The barrier holds where a program is compiled with
+    XLA's CPU compiler repeats cheap operations, such as an activation, in each of the loops that use their result;
+    training takes a fifth longer by that. The barrier holds where a program is compiled with
     `jaxclip.compiled_programs.compiler_options`.
     """
     return lax.platform_dependent(x, cpu=lax.optimization_barrier, default=lambda x: x)

@@ -221,30 +221,35 @@ def test_only_cpus_get_barriers_about_products():
     assert barriers == {"cpu": True, "tpu": False, "cuda": False}
 
 
-def compiled_gradients(layers):
-    """The program of the value and gradients of so many layers, as text."""
+def compiled(layers, gradients):
+    """The program of so many layers, or of its gradients, as text."""
     transformer = Transformer(layers, HEADS, RATIO, "gelu")
     rows = jax.ShapeDtypeStruct((2, 6, 32), jnp.float32)
     shapes = jax.eval_shape(transformer.init, jax.random.key(0), rows)
-    loss = jax.value_and_grad(lambda params, x: jnp.sin(transformer.apply(params, x, CAUSAL)).sum())
+
+    def function(params, x):
+        return jnp.sin(transformer.apply(params, x, CAUSAL)).sum()
+
     options = compiler_options(jax.make_mesh((1,), ("data",)))
-    return jax.jit(loss, compiler_options=options).lower(shapes, rows).compile().as_text()
+    program = jax.jit(jax.value_and_grad(function) if gradients else function, compiler_options=options)
+    return program.lower(shapes, rows).compile().as_text()
 
 
-def test_no_loop_computes_the_residual_stream_of_several_blocks_again():
+@pytest.mark.parametrize("gradients", [False, True])
+def test_no_loop_computes_the_residual_stream_of_several_blocks_again(gradients):
     """What a loop reads does not grow with the depth."""
     most = {}
     for layers in (4, 8):
-        loops = [line for line in compiled_gradients(layers).splitlines() if " fusion(" in line]
+        loops = [line for line in compiled(layers, gradients).splitlines() if " fusion(" in line]
         most[layers] = max(line.count("%") for line in loops)
     assert most[8] == most[4]
 
 
 def test_operands_of_products_are_computed_once(monkeypatch):
     """Without barriers the activation, for one, is computed for each of the products that read it."""
-    once = compiled_gradients(4).count(" multiply(")
+    once = compiled(4, gradients=True).count(" multiply(")
     monkeypatch.setattr("jaxclip.model.transformer.stored", lambda x: x)
-    assert once < 0.7 * compiled_gradients(4).count(" multiply(")
+    assert once < 0.7 * compiled(4, gradients=True).count(" multiply(")
 
 
 @pytest.mark.parametrize("activation", ["quick_gelu", "gelu"])

@@ -23,7 +23,8 @@ from jaxclip.embedding import Encoders
 from jaxclip.evaluator import replicate
 from jaxclip.model import CLIP, ModelConfig, TextConfig, VisionConfig, init_params
 from jaxclip.training.checkpointing import Checkpoints
-from jaxclip.training.sharding import make_mesh, replicated, shard_batch, shard_params, state_sharding
+from jaxclip.training.program import jit_step
+from jaxclip.training.sharding import make_mesh, shard_batch, shard_params, state_sharding
 from jaxclip.training.trainable import flatten
 
 CONFIG = ModelConfig(16, VisionConfig(8, 4, 32, 1, 2), TextConfig(24, 514, 32, 2, 4))
@@ -49,7 +50,7 @@ def train(mesh: Mesh, output: Path, name: str, over_data: bool) -> dict:
     run = tiny_runs.make_run(CONFIG, random_params(), TRAINABLE, mesh=mesh, over_data=over_data, clip_norm=1.0)
     layout = state_sharding(mesh, run.state, over_data=over_data)
     state, frozen = jax.device_put(run.state, layout), shard_params(mesh, run.frozen, over_data=over_data)
-    step = jax.jit(run.step, donate_argnums=0, out_shardings=(layout, replicated(mesh)))
+    step = jit_step(run.step, mesh, layout)
     records, images = tiny_runs.make_records(RECORDS), tiny_runs.make_images(CONFIG, RECORDS)
     losses = []
     for number in range(STEPS):
