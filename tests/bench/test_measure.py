@@ -71,7 +71,14 @@ def test_the_page_has_every_result_and_keeps_what_was_written_by_hand(tmp_path):
             "losses": {"peer": [1.5, 1.25], "jaxclip": [1.5, 1.25 + 2**-20]},
             "share_of_matmul_peak": 0.6,
         },
-        "embedding_texts": {**about, "ratio": 12.0, "goal": 5.0, "seconds": sides, "largest_difference": 3e-7},
+        "embedding_texts": {
+            **about,
+            "ratio": 12.0,
+            "goal": 5.0,
+            "seconds": sides,
+            "items": 1536,
+            "largest_difference": 3e-7,
+        },
         "packing": {**about, "batch_16": {"computed_by_real_tokens": 1.05, "programs": 3}},
         "growth": {
             **about,
@@ -85,7 +92,7 @@ def test_the_page_has_every_result_and_keeps_what_was_written_by_hand(tmp_path):
     report.write(path, results)
     text = path.read_text()
     assert "| 9 s (4.5–18) | 0.75 s (0.375–1.5) | **12.0** | ≥ 12 | 9.5e-07 in losses of 1.50 |" in text
-    assert "| ≥ 5 | 3.0e-07 in embeddings of length 1 |" in text
+    assert "| ≥ 5 | 3.0e-07 in embeddings of length 1 |" in text and "embedding 1,536 texts" in text
     assert "1.050 with 3 programs at 16" in text and "| 60% | ≥ 60 % |" in text and "jax 1" in text
     assert (tmp_path / "images" / "speed_growth.png").stat().st_size > 5000
     path.write_text(text.replace("# Speed", "# Speed\n\nBy hand."))
