@@ -55,7 +55,7 @@ def beside_peers(results: Mapping[str, Result]) -> Iterator[str]:
         if name in results:
             found = results[name]
             peer, ours = (seconds(found["seconds"][side]) for side in ("peer", "jaxclip"))
-            ratio, goal = f"**{found['ratio']:.3g}**", f"≥ {found['goal']:g}"
+            ratio, goal = f"**{found['ratio']:#.3g}**", f"≥ {found['goal']:g}"
             cells = (title.format(**found), peer, ours, ratio, goal, difference(found))
             yield "| " + " | ".join(cells) + " |"
 
