@@ -59,9 +59,8 @@ ACTIVATION_FUNCTIONS: dict[str, Callable[[jax.Array], jax.Array]] = {"quick_gelu
 def stored(x: jax.Array) -> jax.Array:
     """`x` itself, on CPUs computed once and then read from memory.
 
-    XLA's CPU compiler repeats cheap operations, such as an activation, in each of the loops that use their result;
-    training takes a fifth longer by that. The barrier holds where a program is compiled with
-    `jaxclip.compiled_programs.compiler_options`.
+    XLA's CPU compiler repeats cheap operations, such as an activation, in each of the loops that use their result. The
+    barrier holds where a program is compiled with `jaxclip.compiled_programs.compiler_options`.
     """
     return lax.platform_dependent(x, cpu=lax.optimization_barrier, default=lambda x: x)
 

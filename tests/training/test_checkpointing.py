@@ -1,13 +1,16 @@
 """Checkpoints: bitwise, only what is trained, the last two and the best kept, another run's refused."""
 
+import asyncio
 import itertools
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import jax
 import numpy as np
 import pytest
 import tiny_runs
 
+from jaxclip.training import checkpointing
 from jaxclip.training.checkpointing import CheckpointError, Checkpoints, load_trained
 
 # Orbax leaves errors of its threads behind where a restore is refused.
@@ -208,3 +211,16 @@ def test_other_streams_are_refused(run, checkpoints, stream):
 def test_before_the_first_checkpoint_there_is_nothing(checkpoints, directory):
     assert checkpoints.latest_step() is None
     assert load_trained(directory) == {}
+
+
+def test_a_start_that_does_not_end_keeps_no_directory_waiting(monkeypatch):
+    """Were Orbax ever to wait for the directory before it lets a save go, the save would be late, not stuck."""
+
+    async def create(self):
+        return "made"
+
+    monkeypatch.setattr("orbax.checkpoint.path.atomicity.AtomicRenameTemporaryPath.create", create)
+    monkeypatch.setattr(checkpointing, "_LONGEST_START", 0.05)
+    directory = object.__new__(checkpointing._LateDirectory)
+    with checkpointing._starting, ThreadPoolExecutor(1) as thread:
+        assert thread.submit(lambda: asyncio.run(directory.create())).result(timeout=60) == "made"
