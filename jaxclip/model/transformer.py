@@ -141,6 +141,49 @@ class LayerNorm(nn.Module):
         return layer_norm(x, scale, bias)
 
 
+def _product_of_heads(equation: str, lhs: jax.Array, rhs: jax.Array) -> jax.Array:
+    """The product of each row and head, summed in float32."""
+    return jnp.einsum(equation, lhs, rhs, preferred_element_type=jnp.float32)
+
+
+@jax.custom_vjp
+def attention(query: jax.Array, key: jax.Array, value: jax.Array, mask: jax.Array | None) -> jax.Array:
+    """softmax(q·kᵀ/√D)·v of every head, softmax and sums in float32: three times [B, L, H, D] → [B, L, H, D].
+
+    `mask` is boolean, broadcastable to [B, H, L, L], True where attention is allowed.
+
+    The backward pass finds queries, keys, values and probabilities kept, each once. JAX's own rule keeps probabilities
+    twice, and copies of the others in several layouts.
+    """
+    return _attention_forward(query, key, value, mask)[0]
+
+
+def _attention_forward(query, key, value, mask):
+    query, key, value = (stored(x.swapaxes(1, 2)) for x in (query, key, value))  # [B, H, L, D], as products read them
+    scores = _product_of_heads("bhqd,bhkd->bhqk", query, key) * query.shape[-1] ** -0.5
+    if mask is not None:
+        scores = jnp.where(mask, scores, jnp.finfo(scores.dtype).min)
+    probabilities = stored(jax.nn.softmax(scores).astype(value.dtype))
+    y = _product_of_heads("bhqk,bhkd->bhqd", probabilities, value).astype(value.dtype)
+    return y.swapaxes(1, 2), (query, key, value, probabilities)
+
+
+def _attention_backward(kept, gradient):
+    query, key, value, probabilities = kept
+    gradient = stored(gradient.swapaxes(1, 2))
+    of_value = _product_of_heads("bhqk,bhqd->bhkd", probabilities, gradient)
+    of_probabilities = _product_of_heads("bhqd,bhkd->bhqk", gradient, value)
+    mean = (of_probabilities * probabilities).sum(-1, keepdims=True)
+    of_scores = probabilities * (of_probabilities - mean) * query.shape[-1] ** -0.5
+    of_scores = stored(of_scores.astype(query.dtype))
+    of_query = _product_of_heads("bhqk,bhkd->bhqd", of_scores, key)
+    of_key = _product_of_heads("bhqk,bhqd->bhkd", of_scores, query)
+    return *(x.astype(value.dtype).swapaxes(1, 2) for x in (of_query, of_key, of_value)), None
+
+
+attention.defvjp(_attention_forward, _attention_backward)
+
+
 class Attention(nn.Module):
     """Multi-head self-attention with one fused query-key-value projection."""
 
@@ -153,7 +196,7 @@ class Attention(nn.Module):
         B, L, W = x.shape
         qkv = Linear(3 * W, stddev=W**-0.5, name="in_proj")(x)
         q, k, v = jnp.split(qkv.reshape(B, L, 3 * self.heads, W // self.heads), 3, axis=2)
-        y = jax.nn.dot_product_attention(q, k, v, mask=mask).reshape(B, L, W)
+        y = attention(q, k, v, mask).reshape(B, L, W)
         y = y if read is None else read(y)
         return Linear(W, stddev=W**-0.5 * (2 * self.layers) ** -0.5, name="out_proj")(y)
 

@@ -130,7 +130,7 @@ def test_texts_of_a_row_do_not_see_each_other(tiny_config, tiny_params):
     first, second, other = random_texts(tiny_config, [5, 7, 7], seed=9)
     together = encode(tiny_config, tiny_params, **pack([first, second], 24, rows=1))
     exchanged = encode(tiny_config, tiny_params, **pack([first, other], 24, rows=1))
-    np.testing.assert_array_equal(together[0], exchanged[0])
+    np.testing.assert_allclose(together[0], exchanged[0], rtol=1e-5, atol=1e-5)  # it may stand at another place
     assert np.abs(together[1] - exchanged[1]).max() > 1e-3
 
 

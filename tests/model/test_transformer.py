@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import reference_clip
+from jax.extend.core import jaxprs_in_params
 from model_inputs import assert_close_leaf_by_leaf
 
 from jaxclip.compiled_programs import compiler_options
@@ -17,6 +18,7 @@ from jaxclip.model.transformer import (
     Linear,
     ResidualAttentionBlock,
     Transformer,
+    attention,
     layer_norm,
     linear,
 )
@@ -204,6 +206,63 @@ def test_linear_layers_and_their_gradients_are_those_of_float64(dtype):
         )
 
 
+def attention_inputs(dtype):
+    """Queries, keys, values and the gradient of the result, [2, 5, 3, 8]; a causal mask, with a token that sees none."""
+    generator = np.random.default_rng(5)
+    arrays = [np.asarray(generator.standard_normal((2, 5, 3, 8)), dtype) for _ in range(4)]
+    mask = np.tril(np.ones((2, 1, 5, 5), bool))
+    mask[1, :, 4] = False
+    return *arrays, mask
+
+
+@pytest.mark.parametrize("masked", [True, False])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_attention_and_its_gradients_are_those_of_float64(dtype, masked):
+    """The published formula (Vaswani et al. 2017, equation 1) and its derivative, head by head."""
+    *arrays, mask = attention_inputs(dtype)
+    mask = mask if masked else None
+    found, pull_back = jax.vjp(jax.jit(attention), *arrays[:3], mask)
+    wide = [array.astype(np.float64) for array in arrays]
+    expected = [np.empty_like(wide[0]) for _ in range(4)]
+    for row, head in np.ndindex(2, 3):
+        q, k, v, gradient = (array[row, :, head] for array in wide)
+        scores = q @ k.T / np.sqrt(8)
+        if masked:
+            scores = np.where(mask[row, 0], scores, -1e300)  # a token that sees none weighs all alike
+        weights = np.exp(scores - scores.max(-1, keepdims=True))
+        weights /= weights.sum(-1, keepdims=True)
+        of_weights = gradient @ v.T
+        of_scores = weights * (of_weights - (weights * of_weights).sum(-1, keepdims=True)) / np.sqrt(8)
+        for array, value in zip(
+            expected, (weights @ v, of_scores @ k, of_scores.T @ q, weights.T @ gradient), strict=True
+        ):
+            array[row, :, head] = value
+    tolerance = 1e-5 if dtype == "float32" else 2e-2
+    for ours, theirs in zip((found, *pull_back(arrays[3])[:3]), expected, strict=True):
+        assert ours.dtype == dtype
+        np.testing.assert_allclose(np.asarray(ours, np.float64), theirs, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_attention_keeps_probabilities_once_and_multiplies_in_the_type_of_its_input(dtype):
+    *arrays, mask = attention_inputs(dtype)
+    kept = jax.tree.leaves(jax.vjp(attention, *arrays[:3], mask)[1])
+    assert sorted(leaf.shape for leaf in kept) == [(2, 3, 5, 5)] + 3 * [(2, 3, 5, 8)]
+    gradients = jax.make_jaxpr(lambda *inputs: jax.vjp(attention, *inputs, mask)[1](inputs[0]))(*arrays[:3])
+    dots = [equation for equation in equations(gradients.jaxpr) if equation.primitive.name == "dot_general"]
+    assert len(dots) == 6
+    assert {operand.aval.dtype for dot in dots for operand in dot.invars} == {jnp.dtype(dtype)}
+    assert {dot.outvars[0].aval.dtype for dot in dots} == {jnp.dtype("float32")}
+
+
+def equations(jaxpr):
+    """All of a program, those of functions that it calls included."""
+    for equation in jaxpr.eqns:
+        yield equation
+        for inner in jaxprs_in_params(equation.params):
+            yield from equations(inner)
+
+
 def test_bfloat16_gradients_are_made_of_bfloat16_products():
     layer, x = Linear(4, stddev=1.0), jnp.ones((3, 5), jnp.bfloat16)
     params = {"kernel": jnp.ones((5, 4)), "bias": jnp.zeros(4)}
@@ -215,10 +274,14 @@ def test_bfloat16_gradients_are_made_of_bfloat16_products():
 
 
 def test_only_cpus_get_barriers_about_products():
-    traced = jax.jit(linear).trace(jnp.ones((2, 3)), jnp.ones((3, 4)), jnp.ones(4))
-    found = {platform: traced.lower(lowering_platforms=(platform,)).as_text() for platform in ("cpu", "tpu", "cuda")}
-    barriers = {platform: "optimization_barrier" in text for platform, text in found.items()}
-    assert barriers == {"cpu": True, "tpu": False, "cuda": False}
+    heads = 3 * [jnp.ones((2, 3, 4, 5))]
+    for function, inputs in ((linear, (jnp.ones((2, 3)), jnp.ones((3, 4)), jnp.ones(4))), (attention, (*heads, None))):
+        traced = jax.jit(function).trace(*inputs)
+        barriers = {
+            platform: "optimization_barrier" in traced.lower(lowering_platforms=(platform,)).as_text()
+            for platform in ("cpu", "tpu", "cuda")
+        }
+        assert barriers == {"cpu": True, "tpu": False, "cuda": False}
 
 
 def compiled(layers, gradients, count=2):
