@@ -207,7 +207,7 @@ def test_linear_layers_and_their_gradients_are_those_of_float64(dtype):
 
 
 def attention_inputs(dtype):
-    """Queries, keys, values and the gradient of the result, [2, 5, 3, 8]; a causal mask, with a token that sees none."""
+    """Queries, keys, values, the gradient of the result, [2, 5, 3, 8]; a causal mask, with a token that sees none."""
     generator = np.random.default_rng(5)
     arrays = [np.asarray(generator.standard_normal((2, 5, 3, 8)), dtype) for _ in range(4)]
     mask = np.tril(np.ones((2, 1, 5, 5), bool))
