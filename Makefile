@@ -44,7 +44,7 @@ semclip: .venv/installed
 	.venv/bin/python -m jaxclip.main --config=configs/semclip.py --workdir=$(WORKDIR)
 
 test: .venv-test/installed
-	.venv-test/bin/python -m pytest --quiet --numprocesses=auto --dist=loadfile
+	.venv-test/bin/python -m pytest --quiet --numprocesses=auto --dist=loadfile --no-loadscope-reorder
 
 # What is finished is not done again.
 compare: .venv/installed

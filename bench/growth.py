@@ -8,6 +8,7 @@ their inputs and outputs, with all logits at once and in chunks; nothing is run 
 """
 
 import dataclasses
+from collections.abc import Callable, Mapping
 
 import jax
 import jax.numpy as jnp
@@ -22,16 +23,20 @@ BATCH_SIZES = flags.DEFINE_list("batch_sizes", ["16", "64", "256", "1024"], "Bat
 LOSS_BATCH_SIZES = flags.DEFINE_list(
     "loss_batch_sizes", ["1024", "2048", "4096", "8192", "16384", "32768"], "Batches whose loss is compiled."
 )
-ROUNDS = flags.DEFINE_integer("rounds", 2, "Steps that are timed of each.")
+ROUNDS = flags.DEFINE_integer("rounds", 2, "Timed steps of each batch; of each number of layers five times as many.")
 LAYERS = (1, 3, 6, 9, 12)
 CHUNK, EMBED_DIM = 256, 512
 
 
-def step_seconds(clip: Clip, batch_size: int, front_layers: int | None = None) -> float:
-    """The median seconds of a training step."""
+def make_step(clip: Clip, batch_size: int, front_layers: int | None = None) -> Callable[[], float]:
+    """A training step."""
     figure = dataclasses.replace(FIGURES["semclip"], front_layers=front_layers)
-    step = our_step(figure, clip, our_batch(figure, clip, make_inputs(figure, batch_size)), remat="full")
-    return measure.describe_times(measure.in_turn({"step": step}, ROUNDS.value)["step"])["median"]
+    return our_step(figure, clip, our_batch(figure, clip, make_inputs(figure, batch_size)), remat="full")
+
+
+def step_seconds(steps: Mapping[int, Callable[[], float]], rounds: int) -> dict[int, float]:
+    """The least seconds of each of the steps, taken in turn: those that nothing else on the machine added to."""
+    return {name: measure.describe_times(times)["least"] for name, times in measure.in_turn(steps, rounds).items()}
 
 
 def loss_bytes(batch_size: int, chunk: int | None) -> int:
@@ -51,8 +56,14 @@ def main(arguments: list[str]) -> None:
     measure.keep(
         "growth",
         {
-            "step_seconds_by_batch": {size: step_seconds(clip, size) for size in sizes},
-            "step_seconds_by_front_layers": {layers: step_seconds(clip, 16, layers) for layers in LAYERS},
+            # One after another, as their memory adds up.
+            "step_seconds_by_batch": {
+                size: step_seconds({size: make_step(clip, size)}, ROUNDS.value)[size] for size in sizes
+            },
+            # In turn and more often, as they differ by little.
+            "step_seconds_by_front_layers": step_seconds(
+                {layers: make_step(clip, 16, layers) for layers in LAYERS}, 5 * ROUNDS.value
+            ),
             "loss_bytes_by_batch": {size: loss_bytes(size, None) for size in loss_sizes},
             "chunked_loss_bytes_by_batch": {size: loss_bytes(size, CHUNK) for size in loss_sizes},
         },

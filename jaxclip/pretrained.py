@@ -68,6 +68,12 @@ class Clip(Checkpoint):
     def _device_params(self) -> dict:
         return merge(shard_params(self._mesh, self.params))
 
+    @functools.cached_property
+    def _encoders(self) -> Encoders:
+        # On CPUs what a small batch computes stays in their caches; other devices are busy only with large ones.
+        on_cpu = self._mesh.devices.flat[0].platform == "cpu"
+        return Encoders(CLIP(self.config), self._mesh, batch_size=16 if on_cpu else 256)
+
     @property
     def logit_scale(self) -> float:
         """The factor that cosine similarities are multiplied with: exp of the parameter `logit_scale`."""
@@ -94,8 +100,7 @@ class Clip(Checkpoint):
                     image.load()
             return preprocess(image, self.preprocessing)
 
-        encoders = Encoders(CLIP(self.config), self._mesh, batch_size=64)
-        return _normalised(encoders.images(self._device_params, load, len(images), on_batch))
+        return _normalised(self._encoders.images(self._device_params, load, len(images), on_batch))
 
     def encode_text(self, texts: Sequence[str], on_batch: Callable[[int], None] = _ignore) -> np.ndarray:
         """Texts → float32 [n, D], L2-normalised. Texts longer than the context are cut, as CLIP does."""
@@ -104,8 +109,7 @@ class Clip(Checkpoint):
         texts = list(texts)
         if not texts:
             return np.zeros((0, self.config.embed_dim), np.float32)
-        encoders = Encoders(CLIP(self.config), self._mesh, batch_size=256)
-        return _normalised(encoders.texts(self._device_params, self.tokenizer, texts, on_batch))
+        return _normalised(self._encoders.texts(self._device_params, self.tokenizer, texts, on_batch))
 
 
 def _normalised(embeddings: np.ndarray) -> np.ndarray:
