@@ -1,24 +1,28 @@
-"""The peers: the same work in plain torch with OpenCLIP's model, as the papers' authors run it.
+"""The peers: the same work in plain torch with OpenCLIP's model, as the papers' authors run it, or Hugging Face's.
 
-Every caption has a row of 77 tokens, each text role is embedded by a call of its own, and the frozen image tower runs
-in every step. Needs requirements-test.txt.
+In a training step every caption has a row of 77 tokens, each text role is embedded by a call of its own, and the frozen
+image tower runs. Needs requirements-test.txt.
 
 Shapes: B batch, S image size, L = 77 tokens a row.
 """
 
 import contextlib
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image
 from safetensors.torch import save_file
 from torch.nn import functional
 
 from jaxclip.pretrained import Clip, load
-from tests.reference_libraries import open_clip_or_skip
+from jaxclip.weights.writing import write_huggingface
+from tests.reference_libraries import open_clip_or_skip, transformers_or_skip
 
 open_clip = open_clip_or_skip()
+transformers = transformers_or_skip()
 Embeddings = Mapping[str, torch.Tensor]
 Loss = Callable[[Embeddings, torch.Tensor], torch.Tensor]  # (embeddings by role, scale) → scalar
 
@@ -32,6 +36,40 @@ def random_model(arch: str, folder: Path) -> tuple[torch.nn.Module, Clip]:
     clip = load(path, format="open_clip", arch=arch)
     path.unlink()
     return model, clip
+
+
+@dataclasses.dataclass(frozen=True)
+class Embedder:
+    """How a library embeds: a batch of strings → [B, D], a picture → a tensor, a batch of those → [B, D]."""
+
+    encode_text: Callable[[list[str]], torch.Tensor]
+    preprocess: Callable[[Image.Image], torch.Tensor]
+    encode_image: Callable[[torch.Tensor], torch.Tensor]
+
+
+def open_clip_embedder(model: torch.nn.Module, arch: str) -> Embedder:
+    """OpenCLIP with its own tokeniser and preprocessing."""
+    model.eval()
+    tokenizer = open_clip.get_tokenizer(arch)
+    preprocess = open_clip.image_transform(model.visual.image_size, is_train=False)
+    return Embedder(lambda texts: model.encode_text(tokenizer(texts)), preprocess, model.encode_image)
+
+
+def hugging_face_embedder(clip: Clip, folder: Path) -> Embedder:
+    """Hugging Face's CLIP with its own tokeniser and its preprocessing of Pillow images, exported to a new `folder`."""
+    write_huggingface(clip, folder)
+    model = transformers.CLIPModel.from_pretrained(folder).eval()
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    processor = transformers.models.clip.image_processing_pil_clip.CLIPImageProcessorPil.from_pretrained(folder)
+    return Embedder(
+        lambda texts: (
+            model.get_text_features(
+                **tokenizer(texts, padding=True, truncation=True, return_tensors="pt")
+            ).pooler_output
+        ),
+        lambda image: processor(image, return_tensors="pt").pixel_values[0],
+        lambda images: model.get_image_features(images).pooler_output,
+    )
 
 
 def train_text_tower(model: torch.nn.Module, layers: Sequence[int] | None) -> list[torch.nn.Parameter]:
@@ -93,9 +131,7 @@ def absence(embeddings: Embeddings, scale: torch.Tensor) -> torch.Tensor:
 def make_step(
     model: torch.nn.Module,
     trained: Sequence[torch.nn.Parameter],
-    streams: Sequence[
-        tuple[Callable[[Embeddings, torch.Tensor], torch.Tensor], torch.Tensor, Mapping[str, torch.Tensor]]
-    ],
+    streams: Sequence[tuple[Loss, torch.Tensor, Mapping[str, torch.Tensor]]],
     *,
     learning_rate: float,
     weight_decay: float,

@@ -19,7 +19,7 @@ from jaxclip.compiled_programs import compiler_options
 from jaxclip.data.packing import in_batches, pack, rows_used
 from jaxclip.data.tokenizer import Tokenizer
 from jaxclip.model import CLIP
-from jaxclip.training.sharding import local_data_shards, replicated, shard_batch
+from jaxclip.training.sharding import replicated, shard_batch
 
 _TEXTS_A_ROW = 4  # at least: a row of CLIP's has 77 tokens, a caption some 14
 _PACKED_TOGETHER = 2**16  # texts: packing takes 1.5 kB for each
@@ -145,7 +145,6 @@ class Encoders:
         self, method: str, params: dict, packed: dict[str, np.ndarray]
     ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """(numbers of the texts, what `method` gives for them) of each batch of packed texts."""
-        local_data_shards(self.mesh)
         shards = self.mesh.shape["data"]
         rows = min(_rounded(-(-rows_used(packed) // shards)), max(1, self.batch_size // _TEXTS_A_ROW // shards))
         encode = _compiled(self.model, self.mesh, method)

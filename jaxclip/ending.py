@@ -1,4 +1,4 @@
-"""How a training command ends: one message for what a user can mend, an exit status that says whether to try again.
+"""How a command on one process or several ends: one message for what a user can mend, an exit status that tells more.
 
 0    done
 1    an error, which would come again
@@ -21,8 +21,11 @@ from jaxclip.training.preemption import EXIT_CODE, Preempted
 
 
 @contextlib.contextmanager
-def told(*user_errors: type[Exception]) -> Iterator[None]:
-    """Ends the program when what is within raises; `user_errors` are shown without a traceback."""
+def told(*user_errors: type[Exception], goes_on: str = "from the last checkpoint") -> Iterator[None]:
+    """Ends the program when what is within raises; `user_errors` are shown without a traceback.
+
+    `goes_on`: how the same command goes on after Ctrl-C.
+    """
     sys.unraisablehook = _without_late_calls
     try:
         yield
@@ -30,7 +33,7 @@ def told(*user_errors: type[Exception]) -> Iterator[None]:
         say("Stopped by SIGTERM; everything is saved. The same command goes on from here.")
         sys.exit(EXIT_CODE)
     except KeyboardInterrupt:
-        _leave("Interrupted. The same command goes on from the last checkpoint.", 130)
+        _leave(f"Interrupted. The same command goes on {goes_on}.", 130)
     except user_errors as error:
         _leave(f"Error: {error}", 1)
     except Exception:

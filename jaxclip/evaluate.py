@@ -19,7 +19,6 @@ The difference on your own photographs, side by side, for a text and its negatio
 import dataclasses
 import gc
 import os
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -37,6 +36,7 @@ from jaxclip.data.preprocessing import SEMCLIP_RELEASED, ImageError
 from jaxclip.datasets import DatasetError
 from jaxclip.embed import EmbedError, find_images
 from jaxclip.embedder import Embedder
+from jaxclip.ending import told
 from jaxclip.evaluate_report import CheckpointResult, write_evaluation_report
 from jaxclip.pretrained import MODEL_ERRORS, SHIPPED, load
 from jaxclip.query import hits, negate, search
@@ -148,7 +148,7 @@ def main(arguments: Sequence[str]) -> None:
     distributed.initialise()
     output = Path(values.output)
     cache = Path(values.cache) if values.cache else output / "cache"
-    try:
+    with told(*USER_ERRORS, goes_on="with what it had encoded"):
         check_directory("--output", output)
         check_directory("--cache", cache)
         if values.query is not None:
@@ -158,12 +158,6 @@ def main(arguments: Sequence[str]) -> None:
         else:
             config = parse(values.config, EvaluateConfig)
             execute(config, values.checkpoint, output, cache, Path(values.data_dir).expanduser())
-    except KeyboardInterrupt:
-        say("Interrupted. The same command goes on with what it had encoded.")
-        sys.exit(130)
-    except USER_ERRORS as error:
-        say(f"\nError: {error}")
-        sys.exit(1)
 
 
 def _define_flags() -> None:

@@ -18,6 +18,7 @@ from jaxclip.datasets import Split, open_split
 from jaxclip.model import CLIP, ModelConfig
 from jaxclip.model.clip import INITIAL_LOGIT_SCALE
 from jaxclip.pretrained import SHIPPED, Clip, load, random_model
+from jaxclip.training.optimizer import learning_rate_schedule
 from jaxclip.training.program import features_are_constant, image_tower_frozen
 from jaxclip.training.sharding import local_data_shards, make_mesh
 from jaxclip.training.step import Term, objective_params
@@ -174,6 +175,17 @@ def check_roles(config: Config, roles: Roles, images: Roles, splits: Mapping[str
             )
 
 
+def check_sizes(config: Config, splits: Mapping[str, Split]) -> None:
+    """Raises ConfigError where a stream's data has fewer records than one of its batches."""
+    for name, stream in config.streams.items():
+        split = splits[stream_split(config, name)]
+        if len(split) < stream.batch_size:
+            raise ConfigError(
+                f"config.streams.{name}.batch_size: {split.name} has {len(split):,} records, fewer than one batch of "
+                f"{stream.batch_size:,}"
+            )
+
+
 def check_batches(config: Config, mesh: Mesh) -> None:
     """Raises ConfigError where the data shards cannot share a batch equally, or not in whole microbatches."""
     shards = mesh.shape["data"]
@@ -222,11 +234,8 @@ def run_length(config: Config, splits: Mapping[str, Split]) -> int:
     else:
         per_epoch = max(len(splits[stream_split(config, name)]) // s.batch_size for name, s in config.streams.items())
         steps = max(1, math.ceil(config.schedule.epochs * per_epoch / accumulate)) * accumulate
-    if config.schedule.warmup_steps >= steps // accumulate:
-        raise ConfigError(
-            f"config.schedule.warmup_steps: {config.schedule.warmup_steps} updates do not fit in a run of "
-            f"{steps // accumulate}"
-        )
+    # Here already: what depends on a run's length comes before a model is opened.
+    learning_rate_schedule(config.optimizer.learning_rate, config.schedule.warmup_steps, steps // accumulate)
     return steps
 
 
@@ -249,6 +258,7 @@ def prepare(config: Config, data_dir: Path) -> Run:
     splits = open_splits(config, data_dir)
     roles, images = stream_roles(terms, config.streams)
     check_roles(config, roles, images, splits)
+    check_sizes(config, splits)
     start = starting_model(config, splits)
     if config.model.preprocessing == "semclip_released":
         released = dataclasses.replace(SEMCLIP_RELEASED, size=start.preprocessing.size)

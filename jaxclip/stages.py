@@ -17,7 +17,7 @@ from jaxclip.pretrained import save_directory
 from jaxclip.run_report import ScoredSplits
 from jaxclip.training.agreement import any_process
 from jaxclip.training.checkpointing import Checkpoints
-from jaxclip.training.guard import BadSteps, skip_bad_steps
+from jaxclip.training.guard import BadSteps
 from jaxclip.training.loop import Cadence, train
 from jaxclip.training.profiling import Profile
 from jaxclip.training.program import StepProgram, build_step, frozen_on_devices
@@ -58,8 +58,6 @@ def train_run(
     config = run.config
     over_data = config.mesh.parameters == "sharded"
     step, optimizer = build_step(config, run.model, run.terms, run.roles, run.steps, run.mesh)
-    if config.failure.skip_bad_steps:
-        step = skip_bad_steps(step, config.failure.max_gradient_norm)
     bad_steps = BadSteps(
         config.failure.skip_bad_steps,
         config.failure.max_gradient_norm,

@@ -180,6 +180,15 @@ def test_stream_without_objective_is_refused(values, data_dir):
     refused(values, "streams.other: no objective uses it", data_dir)
 
 
+def test_a_batch_larger_than_the_data_is_refused(values, data_dir):
+    values["streams"]["train"]["batch_size"] = 4096
+    refused(
+        values,
+        r"config.streams.train.batch_size: scenes/train has \d+ records, fewer than one batch of 4,096",
+        data_dir,
+    )
+
+
 def test_a_microbatch_that_does_not_divide_the_batch_is_refused(values, data_dir):
     values["microbatch"] = 3
     with pytest.raises(ConfigError, match="config.microbatch: 3 does not divide the 8 records of stream 'train' on"):

@@ -150,7 +150,7 @@ def _product_of_heads(equation: str, lhs: jax.Array, rhs: jax.Array) -> jax.Arra
 def attention(query: jax.Array, key: jax.Array, value: jax.Array, mask: jax.Array | None) -> jax.Array:
     """softmax(q·kᵀ/√D)·v of every head, softmax and sums in float32: three times [B, L, H, D] → [B, L, H, D].
 
-    `mask` is boolean, broadcastable to [B, H, L, L], True where attention is allowed.
+    `mask` is boolean, broadcastable to [B, H, L, L], True where attention is allowed; every token must see one.
 
     The backward pass finds queries, keys, values and probabilities kept, each once. JAX's own rule keeps probabilities
     twice, and copies of the others in several layouts.

@@ -139,13 +139,10 @@ def abstract_step(
     """The step that training on such a machine would compile.
 
     Raises:
-      PlanError: the mesh or the texts do not fit.
+      PlanError: the texts do not fit.
       ConfigError, TrainableError: the config does not fit the model or the mesh.
     """
-    try:
-        mesh = make_mesh(config.mesh, topology.devices)
-    except ValueError as error:
-        raise PlanError(str(error)) from None
+    mesh = make_mesh(config.mesh, topology.devices)
     check_batches(config, mesh)
     terms = build_terms(config, mesh)
     roles, images = stream_roles(terms, config.streams)

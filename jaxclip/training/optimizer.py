@@ -9,7 +9,7 @@ from collections.abc import Mapping
 import jax
 import optax
 
-from jaxclip.config import OptimizerSettings
+from jaxclip.config import ConfigError, OptimizerSettings
 from jaxclip.training.trainable import FlatParams, group_by_pattern
 
 # Embeddings and positions are lookup tables, not matrices that map one space to another: Muon leaves them to Adam.
@@ -20,10 +20,10 @@ def learning_rate_schedule(peak: float, warmup_steps: int, total_steps: int) -> 
     """Linear from 0 to `peak` over `warmup_steps`, then half a cosine down to 0 at `total_steps`.
 
     Raises:
-      ValueError: the warm-up is not shorter than the run.
+      ConfigError: the warm-up is not shorter than the run.
     """
     if warmup_steps >= total_steps:
-        raise ValueError(f"schedule: {warmup_steps} warm-up steps do not fit in a run of {total_steps} steps")
+        raise ConfigError(f"config.schedule.warmup_steps: {warmup_steps} updates do not fit in a run of {total_steps}")
     return optax.warmup_cosine_decay_schedule(0.0 if warmup_steps else peak, peak, warmup_steps, total_steps)
 
 

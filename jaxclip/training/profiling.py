@@ -45,7 +45,9 @@ class Profile:
             yield
 
     def close(self) -> None:
-        """Writes the trace, if one is being made."""
+        """Writes the trace, if one is being made, once the devices have done what they were given."""
         if self._tracing:
+            for device in jax.local_devices():
+                (jax.device_put(0, device) + 1).block_until_ready()  # a device works in order
             jax.profiler.stop_trace()
             self._tracing = False

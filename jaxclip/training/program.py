@@ -10,6 +10,7 @@ from jax.sharding import Mesh
 from jaxclip.compiled_programs import compiler_options
 from jaxclip.config import Config
 from jaxclip.model import CLIP
+from jaxclip.training.guard import skip_bad_steps
 from jaxclip.training.optimizer import build_optimizer, learning_rate_schedule
 from jaxclip.training.sharding import replicated
 from jaxclip.training.step import Term, make_step
@@ -41,7 +42,7 @@ def build_step(
     """(the step of a run of `steps` steps on this mesh, its optimiser); nothing is computed.
 
     Raises:
-      ValueError: the warm-up is not shorter than the run.
+      ConfigError: the warm-up is not shorter than the run.
     """
     accumulate = config.optimizer.accumulate
     schedule = learning_rate_schedule(config.optimizer.learning_rate, config.schedule.warmup_steps, steps // accumulate)
@@ -56,6 +57,8 @@ def build_step(
         mesh=mesh,
         over_data=config.mesh.parameters == "sharded",
     )
+    if config.failure.skip_bad_steps:
+        step = skip_bad_steps(step, config.failure.max_gradient_norm)
     return step, optimizer
 
 

@@ -1,9 +1,11 @@
 """Where arrays live: one mesh (`data`, `model`) and a table of rules.
 
 Batches are split along `data`. Parameters are split along `model` by the first rule that matches their path, as in
-tensor parallelism: the first matrix of a pair by its outputs, the second by its inputs, so that a block needs one
-all-reduce a pair. What no rule names, or does not divide, is the same everywhere; or, on request, large leaves are also
-split along `data`, with their optimiser moments (fully sharded data parallelism: ZeRO stage 3, arXiv 1910.02054).
+tensor parallelism: the first matrix of a pair by its outputs, the second by its inputs, so that the MLP needs one
+all-reduce. Attention's first matrix holds queries, keys and values side by side, so that its outputs are exchanged once
+more. What no rule names, or does not divide, is the same everywhere; or, on request, large leaves are also split along
+`data`, with their optimiser moments (as ZeRO does, arXiv 1910.02054; within a step parameters are gathered once and
+kept to its end).
 """
 
 import fnmatch
@@ -14,7 +16,7 @@ import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from jaxclip.config import MeshSettings
+from jaxclip.config import ConfigError, MeshSettings
 
 PARAMETER_RULES: tuple[tuple[str, PartitionSpec], ...] = (
     ("*/attn/in_proj/kernel", PartitionSpec(None, "model")),
@@ -32,12 +34,20 @@ def make_mesh(settings: MeshSettings, devices: Sequence[jax.Device] | None = Non
     """The mesh over `devices`, by default all of all processes.
 
     Raises:
-      ValueError: the axes do not multiply to the device count.
+      ConfigError: the axes do not multiply to the device count, or the processes cannot feed the data shards equally.
     """
+    processes = jax.process_count() if devices is None else 1
     devices = jax.devices() if devices is None else devices
     data = len(devices) // settings.model if settings.data == -1 else settings.data
     if data * settings.model != len(devices):
-        raise ValueError(f"mesh: data {settings.data} × model {settings.model} does not make {len(devices)} devices")
+        raise ConfigError(
+            f"config.mesh: data {settings.data} × model {settings.model} does not make {len(devices)} devices"
+        )
+    if data % processes:
+        raise ConfigError(
+            f"config.mesh: {processes} processes cannot feed {data} data shards in equal parts; each process needs the "
+            f"{settings.model} devices of a shard, or a multiple of them"
+        )
     axis_types = (AxisType.Auto, AxisType.Auto)
     return jax.make_mesh((data, settings.model), ("data", "model"), axis_types=axis_types, devices=devices)
 
@@ -114,12 +124,5 @@ def shard_batch(mesh: Mesh, batch):
 
 
 def local_data_shards(mesh: Mesh) -> int:
-    """How many of the mesh's data shards this process feeds.
-
-    Raises:
-      ValueError: the data axis is not a multiple of the process count.
-    """
-    data = mesh.shape["data"]
-    if data % jax.process_count():
-        raise ValueError(f"mesh: {data} data shards cannot be fed by {jax.process_count()} processes in equal parts")
-    return data // jax.process_count()
+    """How many of the mesh's data shards this process feeds."""
+    return mesh.shape["data"] // jax.process_count()

@@ -84,7 +84,7 @@ def test_schedule_is_a_line_and_half_a_cosine(warmup, total):
 
 
 def test_a_warm_up_as_long_as_the_run_is_an_error():
-    with pytest.raises(ValueError, match="10 warm-up steps do not fit in a run of 10 steps"):
+    with pytest.raises(ValueError, match="10 updates do not fit in a run of 10"):
         learning_rate_schedule(PEAK, 10, 10)
 
 

@@ -122,3 +122,12 @@ def test_a_mesh_that_does_not_fit_the_devices_is_an_error():
     with pytest.raises(ValueError, match=f"model {devices + 1} does not make {devices} devices"):
         make_mesh(MeshSettings(model=devices + 1))
     assert dict(make_mesh(MeshSettings()).shape) == {"data": devices, "model": 1}
+
+
+def test_a_mesh_that_splits_the_model_over_processes_is_an_error(monkeypatch):
+    """With one device a process, two processes would have to share a data shard."""
+    devices = jax.devices() * 4  # the message comes before a mesh is made of them
+    monkeypatch.setattr("jax.devices", lambda: devices)
+    monkeypatch.setattr("jax.process_count", lambda: len(devices))
+    with pytest.raises(ValueError, match=f"{len(devices)} processes cannot feed {len(devices) // 2} data shards"):
+        make_mesh(MeshSettings(model=2))
