@@ -75,9 +75,18 @@ def test_the_page_has_every_result_and_keeps_what_was_written_by_hand(tmp_path):
             **about,
             "ratio": 12.0,
             "goal": 5.0,
-            "seconds": sides,
+            "ratio_to_hugging_face": 4.0,
+            "seconds": {**sides, "hugging_face": times(3.0)},
             "items": 1536,
             "largest_difference": 3e-7,
+            "largest_difference_to_hugging_face": 2e-7,
+        },
+        "checkpoint": {
+            **about,
+            "stall_by_step": 0.01,
+            "every": 100,
+            "share_of_time": 0.0055,
+            "bytes_by_trained_state": 0.7,
         },
         "packing": {**about, "batch_16": {"computed_by_real_tokens": 1.05, "programs": 3}},
         "growth": {
@@ -93,6 +102,8 @@ def test_the_page_has_every_result_and_keeps_what_was_written_by_hand(tmp_path):
     text = path.read_text()
     assert "| 9 s (4.5–18) | 0.75 s (0.375–1.5) | **12.0** | ≥ 12 | 9.5e-07 in losses of 1.50 |" in text
     assert "| ≥ 5 | 3.0e-07 in embeddings of length 1 |" in text and "embedding 1,536 texts" in text
+    assert "| 3 s (1.5–6) | 0.75 s (0.375–1.5) | **4.00** | – | 2.0e-07 in embeddings of length 1 |" in text
+    assert "of the time at one checkpoint in 100 steps | 0.55% |" in text
     assert "1.050 with 3 programs at 16" in text and "| 60% | ≥ 60 % |" in text and "jax 1" in text
     assert (tmp_path / "images" / "speed_growth.png").stat().st_size > 5000
     path.write_text(text.replace("# Speed", "# Speed\n\nBy hand."))
