@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import threading
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -37,13 +38,19 @@ def run_apart(function: Callable[..., Result], *arguments: object) -> Result:
       BrokenProcessPool: the process ended.
     """
     context = multiprocessing.get_context("spawn")  # JAX's threads do not survive a fork
-    with ProcessPoolExecutor(1, mp_context=context, initializer=_silence) as processes:
+    with ProcessPoolExecutor(1, mp_context=context, initializer=_set_apart) as processes:
         return processes.submit(function, *arguments).result()
 
 
-def _silence() -> None:
-    """A crashing compiler writes its stack over the progress bar."""
+def _set_apart() -> None:
+    """Of a crashing compiler no stack comes over the progress bar, and nothing outlives the command that was killed."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    multiprocessing.parent_process().join()
+    os._exit(1)
 
 
 def _attempt(config: Config, architecture: ModelConfig, name: str, tokens_per_caption: float) -> Trial:
