@@ -36,7 +36,7 @@ def make_step(clip: Clip, batch_size: int, front_layers: int | None = None) -> C
 
 def step_seconds(steps: Mapping[int, Callable[[], float]], rounds: int) -> dict[int, float]:
     """The least seconds of each of the steps, taken in turn: those that nothing else on the machine added to."""
-    return {name: measure.describe_times(times)["least"] for name, times in measure.in_turn(steps, rounds).items()}
+    return {name: min(times) for name, times in measure.in_turn(steps, rounds).items()}
 
 
 def loss_bytes(batch_size: int, chunk: int | None) -> int:
