@@ -20,7 +20,7 @@ from jaxclip.model.clip import INITIAL_LOGIT_SCALE
 from jaxclip.pretrained import SHIPPED, Clip, load, random_model
 from jaxclip.training.optimizer import learning_rate_schedule
 from jaxclip.training.program import features_are_constant, image_tower_frozen
-from jaxclip.training.sharding import local_data_shards, make_mesh
+from jaxclip.training.sharding import local_data_shards, make_mesh, record_blocks
 from jaxclip.training.step import Term, objective_params
 from jaxclip.training.trainable import FlatParams, partition
 
@@ -296,12 +296,13 @@ def images_to_cache(run: Run) -> Roles:
 
 
 def record_ids(run: Run, step: int) -> dict[str, list[str]]:
-    """Stream → the ids of the records in its global batch of a step; the first step is 1."""
-    ids = {}
+    """Stream → the ids of the records in its global batch of a step, in the order of its rows; the first step is 1."""
+    ids, blocks = {}, record_blocks(run.mesh)
     for number, (name, stream) in enumerate(run.config.streams.items()):
         split = run.splits[stream_split(run.config, name)]
         order = batch_order(len(split), stream.batch_size, seed=run.config.seed + number, shuffle=stream.shuffle)
-        ids[name] = [split[int(record)]["id"] for record in order[step - 1]]
+        rows = order[step - 1].reshape(len(blocks), -1)[blocks].ravel()
+        ids[name] = [split[int(record)]["id"] for record in rows]
     return ids
 
 

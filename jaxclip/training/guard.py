@@ -10,6 +10,7 @@ from pathlib import Path
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxclip.console import say
 from jaxclip.files import write_atomically
@@ -85,8 +86,13 @@ class BadSteps:
             return f"the gradient_norm of step {{step}} is {norm:.6g}, more than {self._max_gradient_norm:g}"
         return None
 
-    def check(self, number: int, figures: Mapping[str, float]) -> bool:
+    def check(self, number: int, figures: Mapping[str, float], not_finite: Mapping[str, jax.Array]) -> bool:
         """Whether the step of that number was a bad one, which has been skipped, told and logged.
+
+        Args:
+          number: of the step.
+          figures: its metrics.
+          not_finite: stream → bool [B], the records that the fault begins with, see `step.records_not_finite`.
 
         Raises:
           TrainingError: it is bad, and no more may be skipped.
@@ -95,14 +101,15 @@ class BadSteps:
         if reason is None:
             return False
         ids = self._record_ids(number)
+        culprits = _culprits(ids, not_finite)
         reason = reason.format(step=number)
-        self._write({"step": number, "reason": reason, "records": ids})
-        where = "; ".join(f"{name}: {_some(records)}" for name, records in ids.items())
+        self._write({"step": number, "reason": reason, "records": ids, "not_finite": culprits})
+        where = f"Not finite are: {_listed(culprits)}" if culprits else f"Its records: {_listed(ids)}"
         if self.skipped >= self._limit:
             skipped = f" ({self.skipped} steps were skipped)" if self.skipped else ""
-            raise TrainingError(f"{reason}{skipped}; the checkpoint before it is kept. Its records: {where}")
+            raise TrainingError(f"{reason}{skipped}; the checkpoint before it is kept. {where}")
         self.skipped += 1
-        say(f"Note: {reason}; skipped ({self.skipped} of at most {self._limit}). Its records: {where}")
+        say(f"Note: {reason}; skipped ({self.skipped} of at most {self._limit}). {where}")
         return True
 
     def _write(self, row: dict) -> None:
@@ -110,6 +117,18 @@ class BadSteps:
         if self._log is not None:
             rows = [found for found in read_metrics(self._log) if found["step"] < row["step"]]
             write_atomically(self._log, "".join(json.dumps(each) + "\n" for each in [*rows, row]).encode())
+
+
+def _culprits(ids: Mapping[str, list[str]], not_finite: Mapping[str, jax.Array]) -> dict[str, list[str]]:
+    """Stream → the ids of the records that are not finite; none where all are, as bad weights make them."""
+    found = {name: np.flatnonzero(records) for name, records in not_finite.items()}
+    if sum(map(len, found.values())) == sum(map(len, ids.values())):
+        return {}
+    return {name: [ids[name][number] for number in numbers] for name, numbers in found.items() if len(numbers)}
+
+
+def _listed(ids: Mapping[str, list[str]]) -> str:
+    return "; ".join(f"{name}: {_some(records)}" for name, records in ids.items())
 
 
 def _some(records: list[str]) -> str:

@@ -20,7 +20,7 @@ from jaxclip.training.profiling import Profile
 from jaxclip.training.program import StepProgram, jit_step
 from jaxclip.training.sharding import shard_batch, state_sharding
 from jaxclip.training.speed import Compilations, FlopsOfShapes, Speed
-from jaxclip.training.step import TrainState
+from jaxclip.training.step import NOT_FINITE, TrainState
 from jaxclip.training.trainable import FlatParams
 from jaxclip.training.watch import SAVING, Watch
 
@@ -68,7 +68,7 @@ class StepReporter:
         self._speed, self._bad_steps = speed, bad_steps
         self._pending: tuple[int, dict, int] | None = None
 
-    def add(self, number: int, metrics: dict[str, jax.Array], flops: int) -> None:
+    def add(self, number: int, metrics: dict, flops: int) -> None:
         """Takes the figures of a step that was just queued; shows those of the step before it."""
         self.flush()
         self._pending = (number, metrics, flops)
@@ -83,8 +83,9 @@ class StepReporter:
             return
         number, metrics, flops = self._pending
         self._pending = None
+        not_finite = metrics.pop(NOT_FINITE, {})
         figures = {name: float(value) for name, value in jax.device_get(metrics).items()}
-        skipped = self._bad_steps.check(number, figures)
+        skipped = self._bad_steps.check(number, figures, not_finite)
         self._speed.step_done(flops, productive=not skipped)
         self._bar.update()
         if not skipped:

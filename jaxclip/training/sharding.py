@@ -123,6 +123,15 @@ def shard_batch(mesh: Mesh, batch):
     return jax.tree.map(lambda rows: jax.make_array_from_process_local_data(sharding, rows), batch)
 
 
+def record_blocks(mesh: Mesh) -> np.ndarray:
+    """int [data], data shard → which of as many equal parts of a batch's records it holds.
+
+    Processes have parts in their order, but a mesh, which follows the wires of a slice, may mix their devices.
+    """
+    owners = [device.process_index for device in mesh.devices[:, 0]]
+    return np.argsort(np.argsort(owners, kind="stable"))
+
+
 def local_data_shards(mesh: Mesh) -> int:
     """How many of the mesh's data shards this process feeds."""
     return mesh.shape["data"] // jax.process_count()

@@ -28,6 +28,7 @@ from jaxclip.training.sharding import data_axis, parameter_sharding
 from jaxclip.training.trainable import FlatParams, merge
 
 MAX_LOGIT_SCALE = math.log(100)
+NOT_FINITE = "records_not_finite"  # among the metrics of a step
 
 
 @flax.struct.dataclass
@@ -136,6 +137,14 @@ def embed_batch(
     return sharded(params, batch)
 
 
+def records_not_finite(embeddings: Mapping[str, Mapping[str, jax.Array]]) -> dict[str, jax.Array]:
+    """Stream → bool [B], whether a record has an embedding, of whatever role, that is not finite."""
+    return {
+        name: ~jnp.stack([jnp.isfinite(rows).all(-1) for rows in roles.values()]).all(0)
+        for name, roles in embeddings.items()
+    }
+
+
 def total_loss(
     trained: FlatParams,
     frozen: FlatParams,
@@ -146,13 +155,13 @@ def total_loss(
     roles: Mapping[str, Sequence[str]],
     mesh: Mesh | None = None,
     over_data: bool = False,
-) -> tuple[jax.Array, dict[str, jax.Array]]:
-    """Σ weight·objective over the terms, and every part by name (`LABEL/PART`)."""
+) -> tuple[jax.Array, dict]:
+    """Σ weight·objective over the terms; and every part by name (`LABEL/PART`), with `records_not_finite`."""
     params = {**trained, **frozen}
     objective_trees = merge({path: params.pop(path) for path in list(params) if path.startswith("objectives/")})
     embeddings = embed_batch(model, params, batch, roles, mesh, over_data)
     scale = jnp.exp(params["logit_scale"])
-    total, parts = jnp.float32(0), {}
+    total, parts = jnp.float32(0), {NOT_FINITE: records_not_finite(embeddings)}
     for term in terms:
         own = objective_trees.get("objectives", {}).get(term.label, {})
         loss, term_parts = term.objective(embeddings[term.stream], scale, own)
@@ -176,11 +185,12 @@ def make_step(
     clamp_logit_scale: bool,
     mesh: Mesh | None = None,
     over_data: bool = False,
-) -> Callable[[TrainState, FlatParams, Mapping], tuple[TrainState, dict[str, jax.Array]]]:
+) -> Callable[[TrainState, FlatParams, Mapping], tuple[TrainState, dict]]:
     """The step for these objectives, ready for `jax.jit`. `mesh` and `over_data` are those of `embed_batch`.
 
     Its metrics are float32 scalars: `loss`, each part, the global norms of gradient, update and parameters (trained
-    ones only), `learning_rate` and `logit_scale` (the factor exp(logit_scale) before the update).
+    ones only), `learning_rate` and `logit_scale` (the factor exp(logit_scale) before the update); and `NOT_FINITE`,
+    what `records_not_finite` says of the batch.
     """
 
     def step(state, frozen, batch):

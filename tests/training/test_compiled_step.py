@@ -53,19 +53,22 @@ def test_frozen_layers_have_no_weight_gradients(programs):
 
 @pytest.mark.parametrize("form", ["plain", "microbatches and chunks"])
 def test_embeddings_are_gathered_and_logits_are_not(programs, form):
-    """Image and caption, once each; the gradient of the caption comes back scattered (the image's is not needed)."""
+    """Image and caption, once each, and a bit a record, whether they are finite.
+
+    The gradient of the caption comes back scattered (the image's is not needed).
+    """
     found, D = programs[form], CONFIG.embed_dim
-    assert shapes(found, "all-gather") == {(RECORDS, D): 2}
+    assert shapes(found, "all-gather") == {(RECORDS, D): 2, (RECORDS,): 1}
     assert shapes(found, "reduce-scatter") == {(RECORDS // 8, D): 1}
     assert not shapes(found, "all-to-all") and not shapes(found, "collective-permute")
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_nothing_that_is_sent_has_a_side_of_the_whole_batch_but_embeddings(programs, form):
+def test_no_matrix_that_is_sent_has_a_side_of_the_whole_batch_but_embeddings(programs, form):
     """Logits would be [B, B], [b, B] or [B, b]."""
     for operation in ("all-gather", "all-reduce", "reduce-scatter", "all-to-all", "collective-permute"):
         for shape in shapes(programs[form], operation):
-            assert RECORDS not in shape or shape == (RECORDS, CONFIG.embed_dim), (operation, shape)
+            assert RECORDS not in shape or shape in {(RECORDS, CONFIG.embed_dim), (RECORDS,)}, (operation, shape)
 
 
 def test_logits_are_made_a_chunk_at_a_time(programs):
@@ -87,7 +90,7 @@ def test_gradients_are_summed_over_devices_once_a_step(programs, form):
 def test_sharded_parameters_are_gathered_once_and_their_gradients_scattered_once(programs):
     """The two kernels of each MLP and the token embedding are large; of the first layer they are trained."""
     found, D = programs["sharded"], CONFIG.embed_dim
-    assert shapes(found, "all-gather") == {(32, 128): 3, (128, 32): 3, (514, 32): 1, (RECORDS, D): 2}
+    assert shapes(found, "all-gather") == {(32, 128): 3, (128, 32): 3, (514, 32): 1, (RECORDS, D): 2, (RECORDS,): 1}
     assert shapes(found, "reduce-scatter") == {(RECORDS // 8, D): 1, (32, 128 // 8): 1, (128 // 8, 32): 1}
     assert not {(32, 128), (128, 32)} & set(shapes(found, "all-reduce"))
 

@@ -193,14 +193,15 @@ def test_validation_and_checkpoints_come_when_asked_and_at_the_end(run, start, t
 
 
 def poisoned(stream, numbers):
-    """The same batches, those of these numbers (from 1) with features that are not finite."""
+    """The same batches, in those of these numbers (from 1) the third record with features that are not finite."""
 
     def start(number):
         iterator = iter(stream)
         iterator.set_state({"batches": number})
         for step, batch in enumerate(iterator, number + 1):
             if step in numbers:
-                batch["features"]["image"] = np.full_like(batch["features"]["image"], np.nan)
+                batch["features"]["image"] = batch["features"]["image"].copy()
+                batch["features"]["image"][2] = np.nan
             yield batch
 
     return BatchStream(start)
@@ -210,7 +211,7 @@ def test_bad_steps_are_skipped_counted_and_named_over_a_restart(run, start, tmp_
     stream = poisoned(tiny_runs.make_stream(tiny_config, tiny_tokenizer, batch_size=BATCH), {3, 7, 9})
 
     def go(name, steps, limit=3):
-        ids = {"train": ["a photograph"]}
+        ids = {"train": [f"photograph {number}" for number in range(BATCH)]}
         bad_steps = BadSteps(limit, None, lambda step: ids, tmp_path / name / "bad_steps.jsonl")
         step = skip_bad_steps(run.step, None)
         return start(name, steps, step_function=step, streams={"train": stream}, bad_steps=bad_steps)
@@ -223,9 +224,12 @@ def test_bad_steps_are_skipped_counted_and_named_over_a_restart(run, start, tmp_
     rows = {row["step"]: row for row in figures(tmp_path / "parts")}
     assert [row.get("skipped_steps") for row in rows.values() if "loss" not in row] == [1, 2, 3]
     bad = read_metrics(tmp_path / "parts" / "bad_steps.jsonl")
-    assert [row["step"] for row in bad] == [3, 7, 9] and bad[0]["records"] == {"train": ["a photograph"]}
+    assert [row["step"] for row in bad] == [3, 7, 9] and len(bad[0]["records"]["train"]) == BATCH
+    assert bad[0]["not_finite"] == {"train": ["photograph 2"]}
     go("limited", 5, limit=2)
-    with pytest.raises(TrainingError, match=r"of step 9 is nan \(2 steps were skipped\).*train: a photograph"):
+    with pytest.raises(
+        TrainingError, match=r"of step 9 is nan \(2 steps were skipped\).*Not finite are: train: photograph 2"
+    ):
         go("limited", 10, limit=2)
 
 

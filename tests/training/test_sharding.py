@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -13,7 +14,7 @@ from jax.sharding import AbstractMesh, PartitionSpec
 
 from jaxclip.config import MeshSettings
 from jaxclip.training.checkpointing import load_trained
-from jaxclip.training.sharding import make_mesh, parameter_sharding
+from jaxclip.training.sharding import make_mesh, parameter_sharding, record_blocks
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -106,6 +107,15 @@ def test_a_checkpoint_of_eight_devices_is_read_on_one(output):
     assert stored.keys() == expected.keys() - {"losses", "embedded_texts", "embedded_images"}
     for path, leaf in stored.items():
         np.testing.assert_array_equal(leaf, expected[path], err_msg=path)
+
+
+def test_records_are_dealt_to_processes_in_their_order_however_a_mesh_mixes_devices():
+    def mesh(*owners):
+        return SimpleNamespace(devices=np.array([[SimpleNamespace(process_index=owner)] for owner in owners]))
+
+    assert record_blocks(mesh(0, 0, 1, 1)).tolist() == [0, 1, 2, 3]
+    # Process 0 puts the first half of the records on shards 1 and 2, process 1 the second half on 0 and 3.
+    assert record_blocks(mesh(1, 0, 0, 1)).tolist() == [2, 0, 1, 3]
 
 
 def test_an_axis_that_does_not_divide_is_replicated():

@@ -18,6 +18,7 @@ from jaxclip.objectives.semclip import random_orthonormal
 from jaxclip.training.sharding import make_mesh
 from jaxclip.training.step import (
     MAX_LOGIT_SCALE,
+    NOT_FINITE,
     Term,
     embed_stream,
     make_step,
@@ -173,7 +174,8 @@ def test_state_holds_trained_parameters_only(run, first_steps):
 
 
 def test_metrics_are_float32_scalars_with_every_part(first_steps):
-    metrics = first_steps[0][1]
+    metrics = dict(first_steps[0][1])
+    assert metrics.pop(NOT_FINITE)["train"].dtype == bool
     parts = {"main/contrastive", "main/paraphrase", "main/negation"}
     norms = {"gradient_norm", "update_norm", "parameter_norm"}
     assert metrics.keys() == {"loss", "learning_rate", "logit_scale", *parts, *norms}
