@@ -22,10 +22,10 @@ import numpy as np
 from absl import app, flags
 from tqdm import tqdm
 
+from bench.document import replace_between
 from configs import semclip
 from jaxclip import console
 from jaxclip.config import Config, parse
-from jaxclip.files import write_atomically
 from jaxclip.model import ModelConfig, TextConfig, VisionConfig, init_params
 from jaxclip.prepare import prepare
 from jaxclip.pretrained import Clip, load, save_directory
@@ -177,6 +177,7 @@ def section(results: Results) -> str:
     start = tiny_model().params
     moved = max(np.abs(leaf - start[path]).max() for path, leaf in params.items())
     lines = [
+        "",
         "## Same numbers everywhere",
         "",
         f"{STEPS} float32 steps of SemCLIP on scenes by a tiny CLIP, both towers trained, batch {BATCH_SIZE} "
@@ -197,16 +198,6 @@ def section(results: Results) -> str:
     return "\n".join([*lines, ""])
 
 
-def write_section(path: Path, text: str) -> None:
-    """Puts the text between the markers of the document; at its end where it has none."""
-    document = path.read_text(encoding="utf-8") if path.exists() else "# Scaling\n"
-    before, begin, rest = document.partition(BEGIN)
-    after = rest.partition(END)[2] if begin else "\n"
-    before = before if begin else before.rstrip("\n") + "\n\n"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, f"{before}{BEGIN}\n\n{text}\n{END}{after}".encode())
-
-
 def main(arguments: Sequence[str]) -> None:
     """Trains on every layout and writes the table; with --layout, trains on that one."""
     if len(arguments) > 1:
@@ -222,7 +213,7 @@ def main(arguments: Sequence[str]) -> None:
         results = measure(RUNS, Path(workdir))
     text = section(results)
     print(text)
-    write_section(Path(flags.FLAGS.document), text)
+    replace_between(Path(flags.FLAGS.document), BEGIN, END, text)
     beyond = [
         f"{LAYOUTS[number].title}, {form}"
         for (number, form), (_, loss, _, parameter) in differences(results).items()

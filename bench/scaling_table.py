@@ -18,7 +18,7 @@ from pathlib import Path
 from absl import app, flags
 from tqdm import tqdm
 
-from jaxclip.files import write_atomically
+from bench.document import replace_between
 from jaxclip.planning.table import milliseconds, quantity
 
 MODELS = ("ViT-B-32", "ViT-B-16", "ViT-L-14", "ViT-H-14")
@@ -98,20 +98,6 @@ def table(folder: Path) -> str:
     return "\n".join(lines)
 
 
-def write_table(document: Path, text: str) -> None:
-    """Puts the table between the marks of the document.
-
-    Raises:
-      ValueError: the document does not have both marks.
-    """
-    content = document.read_text(encoding="utf-8")
-    before, begin, rest = content.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise ValueError(f"{document}: expected the lines {BEGIN} and {END}")
-    write_atomically(document, f"{before}{BEGIN}\n{text}\n{END}{after}".encode())
-
-
 def main(arguments: Sequence[str]) -> None:
     """Makes the cells that are missing; writes the table into the document when none is."""
     if len(arguments) > 1:
@@ -131,7 +117,7 @@ def main(arguments: Sequence[str]) -> None:
     if missing:
         print(f"{DOCUMENT} stays as it is: {len(missing)} cells are missing, first {missing[0]}")
     else:
-        write_table(DOCUMENT, table(folder))
+        replace_between(DOCUMENT, BEGIN, END, table(folder))
 
 
 if __name__ == "__main__":

@@ -33,13 +33,6 @@ def test_differences_are_those_of_the_worst_step_and_leaf():
     assert equality.differences(results)[0, PLAIN] == (0, 0, 0, 0)
 
 
-def test_the_table_takes_the_place_of_an_older_one(tmp_path, results):
-    path = tmp_path / "scaling.md"
-    equality.write_section(path, "first\n")
-    assert path.read_text().startswith("# Scaling\n\n" + equality.BEGIN)
-    path.write_text(path.read_text() + "kept below\n")
+def test_the_table_has_a_line_for_each_run(results):
     text = equality.section(results)
-    equality.write_section(path, text)
-    document = path.read_text()
-    assert "first" not in document and document.endswith(f"\n{text}\n{equality.END}\nkept below\n")
     assert f"| {TITLES[EIGHT]} | {ALL} | " in text and text.count("\n| ") == 1 + len(results)

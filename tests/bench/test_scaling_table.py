@@ -47,13 +47,3 @@ def test_a_finished_cell_is_not_made_again(folder, monkeypatch):
     monkeypatch.setattr(scaling_table.subprocess, "run", lambda *_, **__: pytest.fail("compiled again"))
     assert scaling_table.make("ViT-B-32", "v5e:2x2", folder / "ViT-B-32_v5e_2x2.json", search=False) is None
     assert scaling_table.make("ViT-L-14", "v5e:2x2", folder / "ViT-L-14_v5e_2x2.json", search=True) is None
-
-
-def test_the_table_replaces_what_is_between_the_marks(tmp_path):
-    document = tmp_path / "scaling.md"
-    document.write_text(f"before\n{scaling_table.BEGIN}\nold\n{scaling_table.END}\nafter\n")
-    scaling_table.write_table(document, "new")
-    assert document.read_text() == f"before\n{scaling_table.BEGIN}\nnew\n{scaling_table.END}\nafter\n"
-    document.write_text("no marks")
-    with pytest.raises(ValueError, match="expected the lines <!-- scaling table: begin -->"):
-        scaling_table.write_table(document, "new")
