@@ -7,6 +7,7 @@ steps=12 every=3     how many, and how often they are saved
 pause=0.2            seconds a step takes at least
 raise_in=1 hang_in=1 the process whose data raises, or comes no more, at step 4
 differs=1            the process that starts from other weights
+parameters=sharded   over the data shards, as config.mesh.parameters
 records=FILE         where each process appends the record numbers of its part of each batch (FILE.PROCESS)
 peer_timeout=… hang_timeout=…
 """
@@ -28,7 +29,7 @@ from jaxclip.data.pipeline import BatchStream, batch_order, make_batches
 from jaxclip.data.tokenizer import train_tokenizer
 from jaxclip.ending import told
 from jaxclip.training.agreement import AgreementError, check_equal, digest_of_params
-from jaxclip.training.checkpointing import CheckpointError, Checkpoints
+from jaxclip.training.checkpointing import CheckpointError, Checkpoints, load_trained
 from jaxclip.training.guard import BadSteps, TrainingError
 from jaxclip.training.lock import WorkdirError, locked
 from jaxclip.training.loop import Cadence, train
@@ -90,13 +91,14 @@ def main(workdir: Path, settings: dict) -> None:
     with Watch(Preemption().install(), failure) as watch, locked(workdir):
         check_equal("the config", hashlib.sha256(str(steps).encode()).digest())
         check_equal("the model", digest_of_params(params))
-        run = tiny_runs.make_run(CONFIG, params, sharded_run.TRAINABLE[:1], steps=100)
         mesh = make_mesh(MeshSettings())
+        over_data = settings.get("parameters") == "sharded"
+        run = tiny_runs.make_run(CONFIG, params, sharded_run.TRAINABLE[:1], steps=100, mesh=mesh, over_data=over_data)
         checkpoints = Checkpoints(workdir / "checkpoints", "r1")
-        state = train(
-            program=StepProgram(run.step, mesh, BATCH, count_flops=lambda batch: 0),
+        train(
+            program=StepProgram(run.step, mesh, BATCH, lambda batch: 0, parameters_over_data=over_data),
             state=run.state.replace(params=shard_params(mesh, run.state.params)),
-            frozen=shard_params(mesh, run.frozen),
+            frozen=shard_params(mesh, run.frozen, over_data=over_data),
             streams={"train": make_stream(mesh, settings)},
             cadence=Cadence(steps, int(settings.get("every", 3)), validate_every=100, log_every=1),
             workdir=workdir,
@@ -108,7 +110,7 @@ def main(workdir: Path, settings: dict) -> None:
         )
         checkpoints.close()
         if jax.process_index() == 0:
-            np.savez(workdir / "final.npz", **{path: np.asarray(leaf) for path, leaf in state.params.items()})
+            np.savez(workdir / "final.npz", **load_trained(workdir / "checkpoints"))
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 import json
 
 import numpy as np
+import pytest
 from failing_processes import figures, run
 
 # (processes, devices of each) and the step up to which they go
@@ -18,14 +19,16 @@ def global_batches(records, processes):
     return {step: sum((part[step] for part in parts), []) for step in parts[0]}
 
 
-def test_from_eight_devices_to_one_to_two_processes_and_back(tmp_path):
+@pytest.mark.parametrize("parameters", ["replicated", "sharded"])
+def test_from_eight_devices_to_one_to_two_processes_and_back(tmp_path, parameters):
     run(tmp_path / "whole", 1, steps=12, pause=0, records=tmp_path / "expected")
     expected = global_batches(tmp_path / "expected", 1)
     assert sorted(sum((expected[step] for step in range(1, 6)), [])) == list(range(40))  # an epoch of 5 batches
     found = {}
     for (processes, devices), last in PLACES:
         records = tmp_path / f"to step {last}"
-        run(tmp_path / "moved", processes, devices=devices, steps=last, pause=0, records=records)
+        where = {"devices": devices, "parameters": parameters}
+        run(tmp_path / "moved", processes, **where, steps=last, pause=0, records=records)
         found |= global_batches(records, processes)
     assert found == expected
     losses = [[row["loss"] for row in figures(tmp_path / name)] for name in ("moved", "whole")]
