@@ -83,7 +83,7 @@ class StepReporter:
             return
         number, metrics, flops = self._pending
         self._pending = None
-        not_finite = metrics.pop(NOT_FINITE, {})
+        not_finite = metrics.pop(NOT_FINITE)
         figures = {name: float(value) for name, value in jax.device_get(metrics).items()}
         skipped = self._bad_steps.check(number, figures, not_finite)
         self._speed.step_done(flops, productive=not skipped)

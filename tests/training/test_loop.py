@@ -20,6 +20,7 @@ from jaxclip.training.profiling import Profile
 from jaxclip.training.program import StepProgram
 from jaxclip.training.sharding import make_mesh
 from jaxclip.training.speed import is_of_the_machine
+from jaxclip.training.step import NOT_FINITE
 from jaxclip.training.watch import Watch
 
 PATTERNS = ("front_text_layers(1)", "text/ln_final", "logit_scale")
@@ -140,7 +141,7 @@ def test_a_finished_run_is_not_run_again(start):
 def test_a_step_that_is_not_finite_stops_the_run_and_is_not_saved(start, tmp_path, name, value):
     def step(state, frozen, batch):
         """Does nothing but count."""
-        good = {"loss": 1.0, "gradient_norm": 1.0, "update_norm": 1.0}
+        good = {"loss": 1.0, "gradient_norm": 1.0, "update_norm": 1.0, NOT_FINITE: {}}
         return state.replace(step=state.step + 1), good | {name: jnp.where(state.step == 3, value, 1.0)}
 
     with pytest.raises(TrainingError, match=f"the {name} of step 4 is {value}.*records: train: record 4"):
