@@ -19,10 +19,17 @@ def global_batches(records, processes):
     return {step: sum((part[step] for part in parts), []) for step in parts[0]}
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """The folder of a run that stays on one device, with its record numbers beside it."""
+    folder = tmp_path_factory.mktemp("elastic")
+    run(folder / "whole", 1, steps=12, pause=0, records=folder / "expected")
+    return folder / "whole"
+
+
 @pytest.mark.parametrize("parameters", ["replicated", "sharded"])
-def test_from_eight_devices_to_one_to_two_processes_and_back(tmp_path, parameters):
-    run(tmp_path / "whole", 1, steps=12, pause=0, records=tmp_path / "expected")
-    expected = global_batches(tmp_path / "expected", 1)
+def test_from_eight_devices_to_one_to_two_processes_and_back(whole, tmp_path, parameters):
+    expected = global_batches(whole.with_name("expected"), 1)
     assert sorted(sum((expected[step] for step in range(1, 6)), [])) == list(range(40))  # an epoch of 5 batches
     found = {}
     for (processes, devices), last in PLACES:
@@ -31,9 +38,9 @@ def test_from_eight_devices_to_one_to_two_processes_and_back(tmp_path, parameter
         run(tmp_path / "moved", processes, **where, steps=last, pause=0, records=records)
         found |= global_batches(records, processes)
     assert found == expected
-    losses = [[row["loss"] for row in figures(tmp_path / name)] for name in ("moved", "whole")]
+    losses = [[row["loss"] for row in figures(workdir)] for workdir in (tmp_path / "moved", whole)]
     np.testing.assert_allclose(*losses, rtol=1e-5)
-    with np.load(tmp_path / "whole" / "final.npz") as whole, np.load(tmp_path / "moved" / "final.npz") as moved:
-        assert set(whole) == set(moved)
-        for path in whole:
-            np.testing.assert_allclose(moved[path], whole[path], rtol=1e-4, atol=1e-6, err_msg=path)
+    with np.load(whole / "final.npz") as unmoved, np.load(tmp_path / "moved" / "final.npz") as moved:
+        assert set(unmoved) == set(moved)
+        for path in unmoved:
+            np.testing.assert_allclose(moved[path], unmoved[path], rtol=1e-4, atol=1e-6, err_msg=path)
