@@ -96,6 +96,13 @@ def test_record_ids_are_those_of_the_batches(values, data_dir):
         assert record_ids(run, step) == {"train": found}
 
 
+def test_record_ids_are_in_the_order_of_rows_where_a_mesh_mixes_processes(values, data_dir, monkeypatch):
+    run = prepare(parse(values), data_dir)
+    first, second = np.split(np.array(record_ids(run, 2)["train"]), 2)
+    monkeypatch.setattr("jaxclip.prepare.record_blocks", lambda mesh: np.array([1, 0]))
+    assert record_ids(run, 2)["train"] == [*second, *first]
+
+
 def test_augmented_streams_run_the_frozen_image_tower(values, data_dir, tmp_path, monkeypatch):
     """Their features are not kept, those of the evaluation are; two steps show that the weights are at hand."""
     plain = prepare(parse(values), data_dir)
