@@ -6,6 +6,8 @@ from collections.abc import Mapping
 import jax
 from jax.sharding import Mesh
 
+from jaxclip.training.sharding import on_cpu
+
 
 def keep_small_programs(environment: Mapping[str, str] = os.environ) -> None:
     """Keeps the programs too that take less than a second to compile, unless the environment says from when on.
@@ -23,5 +25,4 @@ def compiler_options(mesh: Mesh) -> dict[str, str]:
     computed again and again, and what `jax.checkpoint` and `keeping_inputs` mean to be computed again is found to be
     known, and kept in memory instead (see `jaxclip.model.transformer`).
     """
-    on_cpu = mesh.devices.flat[0].platform == "cpu"
-    return {"xla_disable_hlo_passes": "cse_barrier_expander"} if on_cpu else {}
+    return {"xla_disable_hlo_passes": "cse_barrier_expander"} if on_cpu(mesh) else {}

@@ -34,7 +34,7 @@ from jaxclip.embedding import Encoders
 from jaxclip.model import CLIP, VARIANTS, ModelConfig, init_params, parameter_shapes
 from jaxclip.saved_params import save_params
 from jaxclip.training.checkpointing import CheckpointError, load_trained
-from jaxclip.training.sharding import make_mesh, shard_params
+from jaxclip.training.sharding import make_mesh, on_cpu, shard_params
 from jaxclip.training.trainable import FlatParams, flatten, merge
 from jaxclip.weights import Checkpoint, WeightsError, open_checkpoint, with_image_size
 from jaxclip.weights.destination import check_replaceable, new_directory, partial_directory
@@ -71,8 +71,7 @@ class Clip(Checkpoint):
     @functools.cached_property
     def _encoders(self) -> Encoders:
         # On CPUs what a small batch computes stays in their caches; other devices are busy only with large ones.
-        on_cpu = self._mesh.devices.flat[0].platform == "cpu"
-        return Encoders(CLIP(self.config), self._mesh, batch_size=16 if on_cpu else 256)
+        return Encoders(CLIP(self.config), self._mesh, batch_size=16 if on_cpu(self._mesh) else 256)
 
     @property
     def logit_scale(self) -> float:

@@ -40,7 +40,9 @@ def _equation_flops(equation: JaxprEqn) -> int:
     if name == "shard_map":  # its body is the share of one place along these axes of the mesh
         times = math.prod(equation.params["mesh"].shape[axis] for axis in equation.params["newly_manual_axes"])
     inner = [value for value in jax.tree.leaves(equation.params, is_leaf=_is_jaxpr) if _is_jaxpr(value)]
-    return times * sum(_jaxpr_flops(value.jaxpr if isinstance(value, ClosedJaxpr) else value) for value in inner)
+    flops = [_jaxpr_flops(value.jaxpr if isinstance(value, ClosedJaxpr) else value) for value in inner]
+    # One branch of a `cond` runs; those of `lax.platform_dependent` do the same work.
+    return max(flops) if name == "cond" else times * sum(flops)
 
 
 def _is_jaxpr(value: object) -> bool:

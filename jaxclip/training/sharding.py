@@ -52,6 +52,11 @@ def make_mesh(settings: MeshSettings, devices: Sequence[jax.Device] | None = Non
     return jax.make_mesh((data, settings.model), ("data", "model"), axis_types=axis_types, devices=devices)
 
 
+def on_cpu(mesh: Mesh) -> bool:
+    """Whether its devices are CPUs."""
+    return mesh.devices.flat[0].platform == "cpu"
+
+
 def replicated(mesh: Mesh) -> NamedSharding:
     """The same on every device."""
     return NamedSharding(mesh, PartitionSpec())

@@ -24,11 +24,13 @@ from jax.sharding import Mesh, PartitionSpec
 
 from jaxclip.model import CLIP
 from jaxclip.objectives import Objective
-from jaxclip.training.sharding import data_axis, parameter_sharding
+from jaxclip.training.sharding import data_axis, on_cpu, parameter_sharding
 from jaxclip.training.trainable import FlatParams, merge
 
 MAX_LOGIT_SCALE = math.log(100)
 NOT_FINITE = "records_not_finite"  # among the metrics of a step
+# On CPUs: products of many more are slower, and what is computed from some 4,000 tokens stays in the caches.
+TOKENS_AT_ONCE = 4096
 
 
 @flax.struct.dataclass
@@ -111,9 +113,18 @@ def embed_batch(
     `over_data` (see `parameter_sharding`) is gathered once a step and its gradient summed and scattered once, the
     gradients of the rest are summed once, whatever the number of microbatches.
     """
-    if mesh is None:
+
+    def embed(params, batch):
         nested = merge(params)
-        return {name: embed_stream(model, nested, stream, roles[name]) for name, stream in batch.items()}
+        return {
+            name: embed_stream(
+                model, nested, stream, roles[name], microbatches=1 if mesh is None else len(stream["texts"]["ends"])
+            )
+            for name, stream in batch.items()
+        }
+
+    if mesh is None or mesh.size == 1:
+        return embed(params, batch)
     axes = {path: data_axis(mesh, path, leaf.shape) if over_data else None for path, leaf in params.items()}
 
     def on_this_shard(path, leaf):
@@ -125,11 +136,7 @@ def embed_batch(
         return jax.lax.with_sharding_constraint(leaf, parameter_sharding(mesh, path, leaf.shape).spec)
 
     def embed_shard(params, batch):
-        nested = merge({path: on_this_shard(path, leaf) for path, leaf in params.items()})
-        return {
-            name: embed_stream(model, nested, stream, roles[name], microbatches=len(stream["texts"]["ends"]))
-            for name, stream in batch.items()
-        }
+        return embed({path: on_this_shard(path, leaf) for path, leaf in params.items()}, batch)
 
     rows, whole = PartitionSpec("data"), PartitionSpec()
     split = {path: whole if axis is None else PartitionSpec(*[None] * axis, "data") for path, axis in axes.items()}
@@ -192,6 +199,9 @@ def make_step(
     ones only), `learning_rate` and `logit_scale` (the factor exp(logit_scale) before the update); and `NOT_FINITE`,
     what `records_not_finite` says of the batch.
     """
+
+    if mesh is not None and on_cpu(mesh):
+        model = model.clone(tokens_at_once=TOKENS_AT_ONCE)
 
     def step(state, frozen, batch):
         def loss_function(trained):

@@ -91,6 +91,13 @@ def test_traced_flops_leave_out_weight_gradients_that_nobody_reads():
     assert traced_flops(jax.grad(function, (0, 1)), x, kernel) == 3 * one
 
 
+def test_traced_flops_of_a_choice_are_those_of_one_branch():
+    def function(x):
+        return jax.lax.platform_dependent(x, cpu=lambda x: x @ x, default=lambda x: (x.T @ x.T).T)
+
+    assert traced_flops(function, jnp.ones((3, 3))) == 2 * 3 * 3 * 3
+
+
 def test_traced_flops_by_hand():
     def function(w, x):
         x, _ = jax.lax.scan(lambda x, w: (jnp.tanh(x @ w), None), x, w)  # 4 products [2, 8] × [8, 8]
