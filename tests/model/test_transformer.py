@@ -325,6 +325,8 @@ def test_gradients_of_kernels_need_no_transposed_copies():
     pullback = jax.jit(lambda kernel: jax.vjp(lambda kernel: linear(x, kernel, jnp.zeros(40)), kernel)[1](gradient))
     dots = [line for line in pullback.lower(kernel).compile().as_text().splitlines() if " dot(" in line]
     assert len(dots) == 1 and "lhs_contracting_dims={0}" in dots[0], dots
+    for_tpu = pullback.trace(kernel).lower(lowering_platforms=("tpu",)).as_text()
+    assert "contracting_dims = [0, 1] x [0, 1]" in for_tpu, "a TPU would have to move what is flattened"
 
 
 def test_only_cpus_get_barriers_about_products():
