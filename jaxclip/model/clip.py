@@ -26,22 +26,19 @@ class CLIP(nn.Module):
       config: the architecture.
       dtype: the type of matrix products; parameters and embeddings are float32 either way.
       remat: what of each block the backward pass recomputes, see `jaxclip.model.transformer.rematerialise`.
-      tokens_at_once: rows of more tokens than these pass the transformers in parts, with the same result (for CPUs).
     """
 
     config: ModelConfig
     dtype: jnp.dtype = jnp.float32
     remat: str = "none"
-    tokens_at_once: int | None = None
 
     def setup(self):
         config = self.config
-        settings = (config.embed_dim, config.activation, self.dtype, self.remat, self.tokens_at_once)
         if isinstance(config.vision, ResNetConfig):
             self.visual = ModifiedResNet(config.vision, config.embed_dim, self.dtype, self.remat)
         else:
-            self.visual = VisionTransformer(config.vision, *settings)
-        self.text = TextTransformer(config.text, *settings)
+            self.visual = VisionTransformer(config.vision, config.embed_dim, config.activation, self.dtype, self.remat)
+        self.text = TextTransformer(config.text, config.embed_dim, config.activation, self.dtype, self.remat)
         self.logit_scale = self.param("logit_scale", nn.initializers.constant(INITIAL_LOGIT_SCALE), ())
 
     def encode_image(self, images: jax.Array) -> jax.Array:

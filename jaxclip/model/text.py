@@ -24,7 +24,6 @@ class TextTransformer(nn.Module):
     activation: str
     dtype: jnp.dtype = jnp.float32
     remat: str = "none"
-    tokens_at_once: int | None = None
 
     @nn.compact
     def __call__(
@@ -73,7 +72,6 @@ class TextTransformer(nn.Module):
             config.mlp_ratio,
             self.activation,
             self.remat,
-            self.tokens_at_once,
             name="transformer",
         )
         x = x.reshape(-1, L, config.width)

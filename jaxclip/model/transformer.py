@@ -17,7 +17,7 @@ from jax import lax
 from jax.ad_checkpoint import checkpoint_name
 
 LAYER_NORM_EPSILON = 1e-5
-MOST_PARTS = 4
+
 
 PRODUCT = "product with weights"  # what policies know results of `linear` by
 # What the backward pass finds kept, by name; `none` (keep all) needs no policy.
@@ -251,26 +251,10 @@ class ResidualAttentionBlock(nn.Module):
         return x + MLP(hidden, self.layers, self.activation, name="mlp")(LayerNorm(name="ln_2")(x))
 
 
-def in_parts(
-    x: jax.Array, mask: jax.Array | None, tokens_at_once: int | None
-) -> list[tuple[jax.Array, jax.Array | None]]:
-    """The rows of x [B, L, W], each part with its mask, in as few parts as have no more than so many tokens.
-
-    But for `MOST_PARTS`: each part has operations of its own in the program, which take time to compile.
-    """
-    B, L = x.shape[:2]
-    count = 1 if tokens_at_once is None else min(-(-B * L // tokens_at_once), MOST_PARTS, B)
-    rows = jnp.array_split(x, count)
-    # Packed rows have a mask each, and others share one.
-    masks = jnp.array_split(mask, count) if mask is not None and mask.ndim == 4 else [mask] * count
-    return list(zip(rows, masks, strict=True))
-
-
 class Transformer(nn.Module):
     """`layers` blocks, whose products are in the type of the input.
 
-    `remat` says what of each block the backward pass recomputes, see `rematerialise`. Rows of more tokens than
-    `tokens_at_once` (None: of any number) pass all blocks but the last in parts.
+    `remat` says what of each block the backward pass recomputes, see `rematerialise`.
     """
 
     layers: int
@@ -278,7 +262,6 @@ class Transformer(nn.Module):
     mlp_ratio: float
     activation: str
     remat: str = "none"
-    tokens_at_once: int | None = None
 
     @nn.compact
     def __call__(
@@ -298,19 +281,13 @@ class Transformer(nn.Module):
 
         block = ResidualAttentionBlock(*settings, parent=None)
 
-        def run(layer: str, x: jax.Array, mask: jax.Array | None, read: Read | None = None) -> jax.Array:
+        def run(layer: str, x: jax.Array, read: Read | None = None) -> jax.Array:
             apply = rematerialise(lambda params, x: block.apply({"params": params}, x, mask, read), self.remat)
             return apply(self.variables["params"][layer], x)
 
-        def front(x: jax.Array, mask: jax.Array | None) -> list[jax.Array]:
-            """The input, and the output of every block but the last."""
-            states = [x]
-            for name in names[:-1]:
-                states.append(run(name, states[-1], mask))
-            return states
-
-        parts = [front(*part) for part in in_parts(x, mask, self.tokens_at_once)]
-        states = [jnp.concatenate(rows) for rows in zip(*parts, strict=True)]
+        states = [x]
+        for name in names[:-1]:
+            states.append(run(name, states[-1]))
         if all_layers:
-            return jnp.stack([read(x) for x in (*states, run(names[-1], states[-1], mask))])
-        return run(names[-1], states[-1], mask, read)
+            return jnp.stack([read(x) for x in (*states, run(names[-1], states[-1]))])
+        return run(names[-1], states[-1], read)

@@ -26,7 +26,6 @@ class VisionTransformer(nn.Module):
     activation: str
     dtype: jnp.dtype = jnp.float32
     remat: str = "none"
-    tokens_at_once: int | None = None
 
     @nn.compact
     def __call__(self, images: jax.Array) -> jax.Array:
@@ -50,7 +49,6 @@ class VisionTransformer(nn.Module):
             config.mlp_ratio,
             self.activation,
             self.remat,
-            self.tokens_at_once,
             name="transformer",
         )(x, read=lambda x: x[:, 0])
         x = LayerNorm(name="ln_post")(x).astype(jnp.float32)

@@ -24,13 +24,11 @@ from jax.sharding import Mesh, PartitionSpec
 
 from jaxclip.model import CLIP
 from jaxclip.objectives import Objective
-from jaxclip.training.sharding import data_axis, on_cpu, parameter_sharding
+from jaxclip.training.sharding import data_axis, parameter_sharding
 from jaxclip.training.trainable import FlatParams, merge
 
 MAX_LOGIT_SCALE = math.log(100)
 NOT_FINITE = "records_not_finite"  # among the metrics of a step
-# On CPUs: products of many more are slower, and what is computed from some 4,000 tokens stays in the caches.
-TOKENS_AT_ONCE = 4096
 
 
 @flax.struct.dataclass
@@ -199,9 +197,6 @@ def make_step(
     ones only), `learning_rate` and `logit_scale` (the factor exp(logit_scale) before the update); and `NOT_FINITE`,
     what `records_not_finite` says of the batch.
     """
-
-    if mesh is not None and on_cpu(mesh):
-        model = model.clone(tokens_at_once=TOKENS_AT_ONCE)
 
     def step(state, frozen, batch):
         def loss_function(trained):

@@ -19,7 +19,6 @@ from jaxclip.model.transformer import (
     ResidualAttentionBlock,
     Transformer,
     attention,
-    in_parts,
     layer_norm,
     linear,
 )
@@ -108,51 +107,6 @@ def test_what_is_read_is_the_same_and_has_the_same_gradients(blocks, rows, remat
     np.testing.assert_allclose(found[0], expected[0], rtol=1e-5)
     assert_close_leaf_by_leaf(found[1][0], expected[1][0], rtol=1e-4, atol=1e-4)
     np.testing.assert_allclose(found[1][1], expected[1][1], rtol=1e-4, atol=1e-4)
-
-
-OWN_MASKS = np.tril(np.ones((5, 1, 6, 6), bool))
-OWN_MASKS[3, :, 4:, :2] = False  # one row differs
-
-
-@pytest.mark.parametrize("mask", [None, CAUSAL, OWN_MASKS], ids=["no mask", "one mask", "a mask each"])
-@pytest.mark.parametrize("tokens_at_once", [29, 12, 1])
-def test_rows_in_parts_have_the_same_values_and_gradients(blocks, mask, tokens_at_once):
-    """5 rows of 6 tokens in 2, 3 and 4 parts; what is read lies in several of them."""
-    rows = np.random.default_rng(4).standard_normal((5, 6, 32)).astype(np.float32)
-    places = np.array([0, 2, 4, 4]), np.array([5, 2, 0, 3])
-
-    def function(tokens_at_once):
-        transformer = Transformer(LAYERS, HEADS, RATIO, "quick_gelu", tokens_at_once=tokens_at_once)
-        return lambda params, x: transformer.apply({"params": params}, x, mask, read=lambda y: y[places])
-
-    expected, found = (
-        value_and_gradients(function(tokens), blocks, rows, shape=(4, 32)) for tokens in (None, tokens_at_once)
-    )
-    np.testing.assert_allclose(found[0], expected[0], rtol=1e-5)
-    assert_close_leaf_by_leaf(found[1][0], expected[1][0], rtol=1e-4, atol=1e-4)
-    np.testing.assert_allclose(found[1][1], expected[1][1], rtol=1e-4, atol=1e-4)
-
-
-def test_states_of_rows_in_parts_are_the_same(blocks):
-    rows = np.random.default_rng(4).standard_normal((5, 6, 32)).astype(np.float32)
-    whole, parts = (
-        Transformer(LAYERS, HEADS, RATIO, "quick_gelu", tokens_at_once=tokens).apply(
-            {"params": merge(blocks)}, rows, CAUSAL, read=lambda y: y[:, 2], all_layers=True
-        )
-        for tokens in (None, 12)
-    )
-    assert whole.shape == (LAYERS + 1, 5, 32)
-    np.testing.assert_allclose(parts, whole, rtol=1e-4, atol=1e-5)
-
-
-@pytest.mark.parametrize(
-    ("tokens_at_once", "sizes"), [(None, [5]), (30, [5]), (29, [3, 2]), (12, [2, 2, 1]), (1, [2, 1, 1, 1])]
-)
-def test_as_few_parts_as_have_no_more_tokens(tokens_at_once, sizes):
-    """But for at most four, and whole rows."""
-    parts = in_parts(jnp.arange(5.0)[:, None, None] * jnp.ones((5, 6, 2)), OWN_MASKS, tokens_at_once)
-    assert [len(x) for x, _ in parts] == [len(mask) for _, mask in parts] == sizes
-    assert np.concatenate([x[:, 0, 0] for x, _ in parts]).tolist() == [0, 1, 2, 3, 4]
 
 
 def test_the_last_block_multiplies_only_what_is_read(blocks, rows):
