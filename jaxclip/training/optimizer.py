@@ -7,7 +7,6 @@ import functools
 from collections.abc import Mapping
 
 import jax
-import jax.numpy as jnp
 import optax
 
 from jaxclip.config import ConfigError, OptimizerSettings
@@ -62,17 +61,6 @@ def _scale_by_group(factors: Mapping[str, float]) -> optax.GradientTransformatio
     return optax.stateless(update)
 
 
-def _clip_by_global_norm(max_norm: float) -> optax.GradientTransformation:
-    """As optax's does it, but all leaves by one factor, which the next operation can apply as it reads them."""
-
-    def update(updates, params):
-        del params
-        factor = jnp.minimum(1.0, max_norm / optax.tree.norm(updates))
-        return jax.tree.map(lambda leaf: factor * leaf, updates)
-
-    return optax.stateless(update)
-
-
 def build_optimizer(settings: OptimizerSettings, schedule: optax.Schedule) -> optax.GradientTransformation:
     """The optimiser over a flat dict of trained parameters; frozen ones never reach it."""
     if settings.name == "adamw":
@@ -95,7 +83,7 @@ def build_optimizer(settings: OptimizerSettings, schedule: optax.Schedule) -> op
             muon_weight_dimension_numbers=_muon_dimensions,
             consistent_rms=0.2,  # updates as large as Adam's, so that one learning rate serves both
         )
-    parts = [] if settings.clip_norm is None else [_clip_by_global_norm(settings.clip_norm)]
+    parts = [] if settings.clip_norm is None else [optax.clip_by_global_norm(settings.clip_norm)]
     parts.append(update)
     if settings.learning_rate_factors:
         parts.append(_scale_by_group(settings.learning_rate_factors))
