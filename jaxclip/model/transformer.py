@@ -105,11 +105,7 @@ def _product_of_rows(x, gradient):
 
 
 def _product_of_flat_rows(x, gradient):
-    """The same. Of a sum over several axes XLA's CPU compiler writes an operand out transposed.
-
-    In bfloat16 it has to: the library that multiplies this type fast takes no other product. A TPU would have to move
-    what is flattened: rows of 77 tokens lie in tiles of 8.
-    """
+    """The same, with one axis to sum over."""
     return _product_of_rows(x.reshape(-1, x.shape[-1]), gradient.reshape(-1, gradient.shape[-1]))
 
 
@@ -117,8 +113,11 @@ def _linear_backward(operands, gradient):
     (x, kernel), gradient = operands, stored(gradient)
     rows = tuple(range(x.ndim - 1))
     of_x = _sum_in_float32(gradient, kernel, (x.ndim - 1,), (1,)).astype(x.dtype)
-    on_cpu = _product_of_flat_rows if x.dtype == jnp.float32 else _product_of_rows
-    of_kernel = lax.platform_dependent(x, gradient, cpu=on_cpu, default=_product_of_rows)
+    # Where a sum runs over several axes XLA's CPU compiler writes an operand out transposed. That is what its library
+    # for products in bfloat16 needs; in float32 it can be spared. On TPUs rows of 77 tokens, which lie in tiles of 8,
+    # would have to be moved to become flat.
+    product_on_cpu = _product_of_flat_rows if x.dtype == jnp.float32 else _product_of_rows
+    of_kernel = lax.platform_dependent(x, gradient, cpu=product_on_cpu, default=_product_of_rows)
     return of_x, of_kernel, gradient.sum(rows, dtype=jnp.float32)
 
 
