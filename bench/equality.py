@@ -10,7 +10,6 @@ tolerance.
 
 import dataclasses
 import os
-import socket
 import subprocess
 import sys
 import tempfile
@@ -25,6 +24,7 @@ from tqdm import tqdm
 from bench.document import replace_between
 from configs import semclip
 from jaxclip import console
+from jaxclip.command_line import refuse_words
 from jaxclip.config import Config, parse
 from jaxclip.model import ModelConfig, TextConfig, VisionConfig, init_params
 from jaxclip.prepare import prepare
@@ -35,6 +35,7 @@ from jaxclip.training.metrics_log import read_metrics
 from jaxclip.training.preemption import Preemption
 from jaxclip.training.trainable import flatten
 from jaxclip.training.watch import Watch
+from tests.free_ports import free_port
 
 BEGIN, END = "<!-- python -m bench.equality writes from here -->", "<!-- to here -->"
 STEPS, BATCH_SIZE = 10, 32
@@ -131,9 +132,7 @@ def measure(runs: Mapping[int, Sequence[str]], workdir: Path) -> Results:
 
 def _train_on(number: int, forms: Sequence[str], workdir: Path) -> None:
     layout = LAYOUTS[number]
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     environment = {
         **os.environ,
         "JAX_PLATFORMS": "cpu",
@@ -200,8 +199,7 @@ def section(results: Results) -> str:
 
 def main(arguments: Sequence[str]) -> None:
     """Trains on every layout and writes the table; with --layout, trains on that one."""
-    if len(arguments) > 1:
-        raise app.UsageError(f"unexpected argument {arguments[1]!r}")
+    refuse_words(arguments)
     console.quiet_libraries()
     if flags.FLAGS.layout is not None:
         layout = LAYOUTS[flags.FLAGS.layout]

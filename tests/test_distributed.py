@@ -21,6 +21,7 @@ from jaxclip.distributed import (
     order_cpu_collectives,
     read_settings,
 )
+from tests.free_ports import free_port
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 SLURM_SHELL = {"SLURM_JOB_ID": "7", "SLURM_NTASKS": "8", "SLURM_PROCID": "0", "SLURM_LOCALID": "0"}
@@ -156,9 +157,7 @@ def start(address: str, process: int, **environment: str) -> subprocess.Popen:
 
 @pytest.fixture
 def port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    return free_port()
 
 
 def test_two_processes_find_each_other_once(port):

@@ -2,7 +2,6 @@
 
 import json
 import os
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +13,7 @@ from PIL import Image
 from jaxclip.data.preprocessing import Preprocessing
 from jaxclip.pretrained import Clip, save_directory
 from jaxclip.query import negate
+from tests.free_ports import free_port
 
 ROOT = Path(__file__).resolve().parents[1]
 DATA = ROOT.parent / "shared" / "data"
@@ -122,9 +122,7 @@ def test_devices_and_processes_give_the_same_scores(tmp_path, tiny_config, tiny_
             **variables,
         )
 
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        cluster = {"JAX_COORDINATOR_ADDRESS": f"127.0.0.1:{free.getsockname()[1]}"}
+    cluster = {"JAX_COORDINATOR_ADDRESS": f"127.0.0.1:{free_port()}"}
     # As under Slurm.
     cluster |= {"SLURM_JOB_ID": "1", "SLURM_STEP_NODELIST": "localhost", "SLURM_STEP_NUM_NODES": "1"}
     running = [begin(f"{devices} devices", devices=devices) for devices in (1, 2, 8)]

@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -14,6 +13,7 @@ import pytest
 
 import jaxclip
 from jaxclip.training.speed import is_of_the_machine
+from tests.free_ports import free_port
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 SMOKE = "--config=configs/semclip.py:smoke"
@@ -124,9 +124,7 @@ def test_bfloat16_on_eight_devices_split_both_ways(finished, tmp_path, data_dir)
 
 def test_two_processes_give_the_losses_of_one(finished, tmp_path, data_dir):
     """Real processes that find each other as under Slurm, on the loopback."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     cluster = {
         "SLURM_JOB_ID": "1",
         "SLURM_STEP_NODELIST": "localhost",

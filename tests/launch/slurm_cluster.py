@@ -1,6 +1,6 @@
 """A Slurm cluster of one node on the loopback, from Debian's packages; used by test_slurm_cluster.py.
 
-    python tests/launch/slurm_cluster.py
+    python -m tests.launch.slurm_cluster
 
 starts one, says how to use it from another terminal, and stops it upon Ctrl-C. It needs root and
 `apt-get install slurmctld slurmd slurm-client munge`.
@@ -16,6 +16,8 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+
+from tests.free_ports import free_ports
 
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "scontrol", "scancel", "squeue", "sinfo")
 # Jobs may return to the queue at once: by default Slurm lets requeued ones wait two minutes (cred_expire).
@@ -59,15 +61,6 @@ def why_not() -> str | None:
     if (os.cpu_count() or 1) < 2:
         return "two tasks need two CPUs"
     return None
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports that nothing uses now."""
-    with contextlib.ExitStack() as stack:
-        probes = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        return [probe.getsockname()[1] for probe in probes]
 
 
 def wait_until_idle(environment: dict[str, str], seconds: float = 120) -> None:

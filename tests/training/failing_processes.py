@@ -3,20 +3,15 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+from tests.free_ports import free_port
+
 HERE = Path(__file__).resolve().parent
 HANGS_AFTER = 600  # seconds: far more than a run needs, even on a machine that has much else to do
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def environment(devices: int = 1) -> dict[str, str]:
