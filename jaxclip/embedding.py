@@ -19,7 +19,7 @@ from jaxclip.compiled_programs import compiler_options
 from jaxclip.data.packing import in_batches, pack, rows_used
 from jaxclip.data.tokenizer import Tokenizer
 from jaxclip.model import CLIP
-from jaxclip.training.sharding import replicated, shard_batch
+from jaxclip.training.sharding import replicated, rows_of_process, shard_batch
 
 _TEXTS_A_ROW = 4  # at least: a row of CLIP's has 77 tokens, a caption some 14
 _PACKED_TOGETHER = 2**16  # texts: packing takes 1.5 kB for each
@@ -76,10 +76,6 @@ class Encoders:
     mesh: Mesh
     batch_size: int = 256
 
-    def _my_part(self, count: int) -> slice:
-        share = count // jax.process_count()
-        return slice(jax.process_index() * share, (jax.process_index() + 1) * share)
-
     def _batch_for(self, count: int) -> int:
         """The batch size for `count` items, a multiple of the data shards.
 
@@ -100,8 +96,7 @@ class Encoders:
         encode = _compiled(self.model, self.mesh, "encode_image")
         # The last batch repeats its last image: one shape, one program, the same count of steps everywhere.
         batches = [
-            np.minimum(np.arange(start, start + B), count - 1)[self._my_part(B)].tolist()
-            for start in range(0, count, B)
+            np.minimum(start + rows_of_process(self.mesh, B), count - 1).tolist() for start in range(0, count, B)
         ]
         with contextlib.closing(_read_ahead(load, batches)) as loaded:
             for start, images in zip(range(0, count, B), loaded, strict=True):
@@ -149,7 +144,7 @@ class Encoders:
         rows = min(_rounded(-(-rows_used(packed) // shards)), max(1, self.batch_size // _TEXTS_A_ROW // shards))
         encode = _compiled(self.model, self.mesh, method)
         for batch, numbers in in_batches(packed, rows, groups=shards, round_up=_rounded):
-            local = {name: values[self._my_part(shards)] for name, values in batch.items()}
+            local = {name: values[rows_of_process(self.mesh, shards)] for name, values in batch.items()}
             encoded = jax.device_get(encode({"params": params}, **shard_batch(self.mesh, local)))
             is_text = numbers.ravel() >= 0
             yield numbers.ravel()[is_text], encoded[is_text]

@@ -1,9 +1,13 @@
 """Encoding many items: the same as one at a time, whatever the batch, packing and padding."""
 
 import os
+import subprocess
+import sys
 import threading
+from pathlib import Path
 
 import jax
+import mixed_mesh_run
 import numpy as np
 import pytest
 
@@ -13,6 +17,8 @@ from jaxclip.data.tokenizer import Tokenizer
 from jaxclip.embedding import Encoders, _rounded
 from jaxclip.model import CLIP, ModelConfig, TextConfig, VisionConfig, init_params
 from jaxclip.training.sharding import make_mesh
+from jaxclip.training.trainable import merge
+from tests.free_ports import free_port
 
 CONFIG = ModelConfig(
     embed_dim=16,
@@ -108,6 +114,31 @@ def test_raising_in_on_batch_stops(params):
     encoders = Encoders(CLIP(CONFIG), make_mesh(MeshSettings()), 2)
     with pytest.raises(Stop):
         encoders.texts(params, Tokenizer.clip(), TEXTS, stop)
+
+
+def test_every_embedding_is_that_of_its_item_on_a_mesh_that_mixes_processes(tmp_path):
+    """Two processes with devices 0, 1 and 2, 3 on the mesh 0, 2, 1, 3."""
+    port, output = free_port(), tmp_path / "embeddings.npz"
+    environment = os.environ | {
+        "JAX_PLATFORMS": "cpu",
+        "XLA_FLAGS": "--xla_force_host_platform_device_count=2",
+        "PYTHONPATH": str(Path(__file__).resolve().parents[1]),
+    }
+    script = Path(mixed_mesh_run.__file__)
+    processes = [
+        subprocess.Popen(
+            [sys.executable, script, str(number), str(port), output], env=environment, stderr=subprocess.PIPE, text=True
+        )
+        for number in (0, 1)
+    ]
+    errors = [process.communicate()[1] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], errors
+    model, params = CLIP(mixed_mesh_run.CONFIG), {"params": merge(mixed_mesh_run.numpy_params())}
+    tokens = Tokenizer.clip()(mixed_mesh_run.TEXTS)
+    with np.load(output) as found:
+        expected = model.apply(params, mixed_mesh_run.IMAGES, method="encode_image")
+        np.testing.assert_allclose(found["images"], expected, atol=2e-5)
+        np.testing.assert_allclose(found["texts"], model.apply(params, tokens, method="encode_text"), atol=2e-5)
 
 
 def test_counts_are_rounded_up_to_few():

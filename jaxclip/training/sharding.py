@@ -8,6 +8,7 @@ more. What no rule names, or does not divide, is the same everywhere; or, on req
 kept to its end).
 """
 
+import collections
 import fnmatch
 import math
 from collections.abc import Mapping, Sequence
@@ -33,8 +34,12 @@ LARGE_LEAF = 4096
 def make_mesh(settings: MeshSettings, devices: Sequence[jax.Device] | None = None) -> Mesh:
     """The mesh over `devices`, by default all of all processes.
 
+    Devices of one slice (of a TPU; on GPUs a node is one) stand together along `data`: the network between slices is
+    slower, and only sums and gathered embeddings cross it.
+
     Raises:
-      ConfigError: the axes do not multiply to the device count, or the processes cannot feed the data shards equally.
+      ConfigError: the axes do not multiply to the device count, or the processes or the slices cannot share the data
+        shards equally.
     """
     processes = jax.process_count() if devices is None else 1
     devices = jax.devices() if devices is None else devices
@@ -48,8 +53,19 @@ def make_mesh(settings: MeshSettings, devices: Sequence[jax.Device] | None = Non
             f"config.mesh: {processes} processes cannot feed {data} data shards in equal parts; each process needs the "
             f"{settings.model} devices of a shard, or a multiple of them"
         )
-    axis_types = (AxisType.Auto, AxisType.Auto)
-    return jax.make_mesh((data, settings.model), ("data", "model"), axis_types=axis_types, devices=devices)
+    slices = collections.defaultdict(list)
+    for device in devices:
+        slices[getattr(device, "slice_index", 0)].append(device)
+    sizes = {len(members) for members in slices.values()}
+    if len(sizes) > 1 or data % len(slices):
+        raise ConfigError(
+            f"config.mesh: {len(slices)} slices (nodes of GPUs) of {' or '.join(map(str, sorted(sizes)))} devices "
+            f"cannot share {data} data shards of {settings.model} devices in equal parts"
+        )
+    shape, names, axis_types = (data // len(slices), settings.model), ("data", "model"), (AxisType.Auto, AxisType.Auto)
+    # `jax.make_mesh` knows how the wires run within a slice, and refuses several.
+    parts = [jax.make_mesh(shape, names, axis_types, devices=slices[number]).devices for number in sorted(slices)]
+    return Mesh(np.concatenate(parts), names, axis_types=axis_types)
 
 
 def on_cpu(mesh: Mesh) -> bool:
@@ -128,10 +144,19 @@ def shard_batch(mesh: Mesh, batch):
     return jax.tree.map(lambda rows: jax.make_array_from_process_local_data(sharding, rows), batch)
 
 
+def rows_of_process(mesh: Mesh, count: int) -> np.ndarray:
+    """The numbers of those of a batch's `count` rows that `shard_batch` takes from this process, in order.
+
+    They need not be side by side: a mesh, which follows the wires of a slice, may mix the devices of processes.
+    """
+    mine = [device.process_index == jax.process_index() for device in mesh.devices[:, 0]]
+    return np.arange(count).reshape(len(mine), -1)[mine].ravel()
+
+
 def record_blocks(mesh: Mesh) -> np.ndarray:
     """int [data], data shard → which of as many equal parts of a batch's records it holds.
 
-    Processes have parts in their order, but a mesh, which follows the wires of a slice, may mix their devices.
+    The streams give processes parts in their order, but a mesh may mix their devices (see `rows_of_process`).
     """
     owners = [device.process_index for device in mesh.devices[:, 0]]
     return np.argsort(np.argsort(owners, kind="stable"))

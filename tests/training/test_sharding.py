@@ -1,5 +1,6 @@
 """One device, eight data shards, and four data × two model shards give the same numbers; leaves lie where asked."""
 
+import dataclasses
 import json
 import os
 import subprocess
@@ -12,9 +13,9 @@ import numpy as np
 import pytest
 from jax.sharding import AbstractMesh, PartitionSpec
 
-from jaxclip.config import MeshSettings
+from jaxclip.config import ConfigError, MeshSettings
 from jaxclip.training.checkpointing import load_trained
-from jaxclip.training.sharding import make_mesh, parameter_sharding, record_blocks
+from jaxclip.training.sharding import make_mesh, parameter_sharding, record_blocks, rows_of_process
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -116,6 +117,56 @@ def test_records_are_dealt_to_processes_in_their_order_however_a_mesh_mixes_devi
     assert record_blocks(mesh(0, 0, 1, 1)).tolist() == [0, 1, 2, 3]
     # Process 0 puts the first half of the records on shards 1 and 2, process 1 the second half on 0 and 3.
     assert record_blocks(mesh(1, 0, 0, 1)).tolist() == [2, 0, 1, 3]
+
+
+def test_a_process_gives_the_rows_of_its_devices():
+    def mesh(*owners):
+        return SimpleNamespace(devices=np.array([[SimpleNamespace(process_index=owner)] for owner in owners]))
+
+    assert rows_of_process(mesh(0, 0, 0), 6).tolist() == [0, 1, 2, 3, 4, 5]
+    assert rows_of_process(mesh(0, 0, 1, 1), 8).tolist() == [0, 1, 2, 3]
+    assert rows_of_process(mesh(1, 0, 0, 1), 8).tolist() == [2, 3, 4, 5]
+    assert rows_of_process(mesh(0, 1, 0, 1), 4).tolist() == [0, 2]
+
+
+@dataclasses.dataclass(frozen=True)
+class Device:
+    """A GPU, as far as making a mesh looks at it."""
+
+    id: int
+    slice_index: int
+    process_index: int
+    platform: str = "gpu"
+    device_kind: str = "NVIDIA H100"
+
+
+def nodes(*sizes):
+    """Devices of nodes with so many GPUs, one process a GPU, in an order that mixes the nodes."""
+    owners = [node for node, size in enumerate(sizes) for _ in range(size)]
+    return sorted((Device(number, node, number) for number, node in enumerate(owners)), key=lambda gpu: gpu.id % 3)
+
+
+@pytest.mark.parametrize(("data", "model"), [(8, 1), (4, 2), (2, 4)])
+def test_devices_of_a_slice_stand_together(data, model):
+    """`jax.make_mesh` alone refuses more than one slice, and JAX counts each node of GPUs as one."""
+    mesh = make_mesh(MeshSettings(model=model), nodes(4, 4))
+    assert dict(mesh.shape) == {"data": data, "model": model}
+    assert [[gpu.slice_index for gpu in row] for row in mesh.devices] == [[0] * model] * (data // 2) + [[1] * model] * (
+        data // 2
+    )
+    assert sorted(gpu.id for gpu in mesh.devices.flat) == list(range(8))
+
+
+@pytest.mark.parametrize(
+    ("sizes", "model", "message"),
+    [
+        ((4, 2), 1, "2 slices .* of 2 or 4 devices cannot share 6 data shards of 1 devices"),
+        ((4, 4), 8, "2 slices .* of 4 devices cannot share 1 data shards of 8 devices"),
+    ],
+)
+def test_slices_that_cannot_share_the_shards_are_an_error(sizes, model, message):
+    with pytest.raises(ConfigError, match=message):
+        make_mesh(MeshSettings(model=model), nodes(*sizes))
 
 
 def test_an_axis_that_does_not_divide_is_replicated():
