@@ -6,7 +6,6 @@ import json
 import PIL.Image
 import pytest
 
-from jaxclip.files import write_atomically
 from jaxclip.reporting.report import write_report
 
 
@@ -146,11 +145,3 @@ def test_an_image_of_another_kind_is_refused_before_anything_is_written(tmp_path
     with pytest.raises(ValueError, match="neither PNG nor JPEG.*GIF89a"):
         write_report(tmp_path / "report", **arguments)
     assert not (tmp_path / "report").exists()
-
-
-def test_a_write_that_fails_keeps_the_old_file(tmp_path):
-    path = tmp_path / "file"
-    write_atomically(path, b"old")
-    with pytest.raises(TypeError):
-        write_atomically(path, "not bytes")
-    assert path.read_bytes() == b"old" and [file.name for file in tmp_path.iterdir()] == ["file"]
