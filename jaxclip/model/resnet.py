@@ -14,8 +14,9 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.ad_checkpoint import checkpoint_name
 
-from jaxclip.model.transformer import REMATERIALISATION_POLICIES, Linear
+from jaxclip.model.transformer import PRODUCT, REMATERIALISATION_POLICIES, Linear
 from jaxclip.model.variants import ResNetConfig
 
 BATCH_NORM_EPSILON = 1e-5
@@ -36,18 +37,22 @@ class FrozenBatchNorm(nn.Module):
         return y.astype(x.dtype)
 
 
-def _convolution(features: int, size: int, dtype: jnp.dtype, name: str, stride: int = 1) -> nn.Conv:
-    """A convolution without bias that keeps height and width (but for the stride); kernel [size, size, in, out]."""
-    return nn.Conv(
+def _convolved(x: jax.Array, features: int, size: int, name: str, stride: int = 1) -> jax.Array:
+    """A convolution without bias that keeps height and width (but for the stride); kernel [size, size, in, out].
+
+    Its result is known to `REMATERIALISATION_POLICIES` as that of a product with weights.
+    """
+    convolution = nn.Conv(
         features,
         (size, size),
         (stride, stride),
         padding=size // 2,
         use_bias=False,
-        dtype=dtype,
+        dtype=x.dtype,
         kernel_init=nn.initializers.he_normal(),
         name=name,
     )
+    return checkpoint_name(convolution(x), PRODUCT)
 
 
 def _average_pool(x: jax.Array, size: int) -> jax.Array:
@@ -60,17 +65,16 @@ class Bottleneck(nn.Module):
 
     channels: int
     stride: int
-    dtype: jnp.dtype
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         outputs = self.channels * EXPANSION
-        y = nn.relu(FrozenBatchNorm(name="bn1")(_convolution(self.channels, 1, self.dtype, "conv1")(x)))
-        y = nn.relu(FrozenBatchNorm(name="bn2")(_convolution(self.channels, 3, self.dtype, "conv2")(y)))
+        y = nn.relu(FrozenBatchNorm(name="bn1")(_convolved(x, self.channels, 1, "conv1")))
+        y = nn.relu(FrozenBatchNorm(name="bn2")(_convolved(y, self.channels, 3, "conv2")))
         y = _average_pool(y, self.stride)
-        y = FrozenBatchNorm(name="bn3")(_convolution(outputs, 1, self.dtype, "conv3")(y))
+        y = FrozenBatchNorm(name="bn3")(_convolved(y, outputs, 1, "conv3"))
         if self.stride > 1 or x.shape[-1] != outputs:
-            x = _convolution(outputs, 1, self.dtype, "downsample_0")(_average_pool(x, self.stride))
+            x = _convolved(_average_pool(x, self.stride), outputs, 1, "downsample_0")
             x = FrozenBatchNorm(name="downsample_1")(x)
         return nn.relu(x + y)
 
@@ -80,7 +84,6 @@ class AttentionPool(nn.Module):
 
     heads: int
     embed_dim: int
-    dtype: jnp.dtype
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -89,15 +92,15 @@ class AttentionPool(nn.Module):
         x = x.reshape(B, -1, C)
         x = jnp.concatenate([x.mean(1, keepdims=True), x], axis=1)
         positions = self.param("positional_embedding", nn.initializers.normal(C**-0.5), (x.shape[1], C))
-        x = x + positions.astype(self.dtype)
+        x = x + positions.astype(x.dtype)
 
         def project(name: str, inputs: jax.Array) -> jax.Array:
             y = Linear(C, stddev=C**-0.5, name=name)(inputs)
             return y.reshape(B, -1, self.heads, C // self.heads)
 
         y = jax.nn.dot_product_attention(project("q_proj", x[:, :1]), project("k_proj", x), project("v_proj", x))
-        y = Linear(self.embed_dim, stddev=C**-0.5, name="c_proj")(y.reshape(B, C))
-        return y.astype(jnp.float32)
+        # As the last product of the other towers: in float32.
+        return Linear(self.embed_dim, stddev=C**-0.5, name="c_proj")(y.reshape(B, C).astype(jnp.float32))
 
 
 class ModifiedResNet(nn.Module):
@@ -126,13 +129,13 @@ class ModifiedResNet(nn.Module):
             for index in range(depth):
                 stride = 2 if stage > 0 and index == 0 else 1
                 name = f"layer{stage + 1}_{index}"
-                x = block(self.config.width * 2**stage, stride, self.dtype, name=name)(x)
-        return AttentionPool(self.config.heads, self.embed_dim, self.dtype, name="attnpool")(x)
+                x = block(self.config.width * 2**stage, stride, name=name)(x)
+        return AttentionPool(self.config.heads, self.embed_dim, name="attnpool")(x)
 
     def _stem(self, x: jax.Array) -> jax.Array:
         """[B, S, S, 3] → [B, S/4, S/4, W]."""
         widths: Sequence[int] = (self.config.width // 2, self.config.width // 2, self.config.width)
         for index, width in enumerate(widths, start=1):
-            x = _convolution(width, 3, self.dtype, f"conv{index}", stride=2 if index == 1 else 1)(x)
+            x = _convolved(x, width, 3, f"conv{index}", stride=2 if index == 1 else 1)
             x = nn.relu(FrozenBatchNorm(name=f"bn{index}")(x))
         return _average_pool(x, 2)

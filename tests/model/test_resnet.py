@@ -130,6 +130,14 @@ def test_remat_changes_nothing(params, images, policy):
         np.testing.assert_allclose(plain_gradients[path], recomputed_gradients[path], atol=bound, err_msg=path)
 
 
+def test_convolutions_are_products_that_dots_keeps(params, images):
+    def convolutions(remat):
+        gradient = jax.grad(lambda params: jnp.sum(encode(params, images, remat=remat) ** 2))
+        return str(jax.make_jaxpr(gradient)(params)).count(" conv_general_dilated[")
+
+    assert convolutions("none") == convolutions("dots") < convolutions("full")
+
+
 # Parameters without the statistics of batch norm, as torch counts them, of the published models.
 @pytest.mark.parametrize(("variant", "count"), [("RN50", 102_007_137), ("RN101", 119_688_033), ("RN50x4", 178_300_601)])
 def test_parameter_counts_are_the_published_ones(variant, count):
