@@ -19,6 +19,7 @@ from jaxclip.data.embedding_cache import DAMAGED, cached_embeddings, content_key
 from jaxclip.data.feature_cache import ImageFeatures, unique_images
 from jaxclip.data.preprocessing import decode_image, preprocess
 from jaxclip.datasets import Split
+from jaxclip.digests import digest_of_params
 from jaxclip.embedding import Encoders
 from jaxclip.evaluator import replicate
 from jaxclip.files import write_atomically
@@ -59,14 +60,9 @@ class Embedder:
 
     def _fingerprint(self, tower: str, *facts: str) -> str:
         """Of a tower's weights and of what else decides its output."""
-        digest = hashlib.sha256()
-        for fact in (json.dumps(self._clip.config.as_dict(), sort_keys=True), self._dtype, *facts):
-            digest.update(fact.encode())
-        for path in sorted(path for path in self._clip.params if path.startswith(tower)):
-            leaf = np.ascontiguousarray(self._clip.params[path])
-            digest.update(f"{path} {leaf.dtype} {leaf.shape}".encode())
-            digest.update(leaf.data)
-        return digest.hexdigest()[:24]
+        architecture = json.dumps(self._clip.config.as_dict(), sort_keys=True)
+        params = {path: leaf for path, leaf in self._clip.params.items() if path.startswith(tower)}
+        return digest_of_params(params, architecture, self._dtype, *facts).hex()[:24]
 
     def texts(self, texts: Sequence[str], of: str) -> np.ndarray:
         """float32 [n, D]; `of` names what they belong to, for the progress bar."""

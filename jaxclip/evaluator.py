@@ -81,11 +81,14 @@ class Evaluator:
         """
         params = replicate(self._encoders.mesh, flat_params)
         image_params = {path: leaf for path, leaf in flat_params.items() if path.startswith("visual/")}
-        dtype = str(np.dtype(self._encoders.model.dtype))
+        model = self._encoders.model
+        architecture, dtype = model.config.as_dict(), str(np.dtype(model.dtype))
         features = {name: {} for name in images}
         for name, role in ((name, role) for name, roles in images.items() for role in roles):
             split = self._splits[name]
-            key = feature_cache.fingerprint(image_params, self._preprocessing, split.fingerprint, dtype, role)
+            key = feature_cache.fingerprint(
+                image_params, self._preprocessing, split.fingerprint, dtype, architecture, role
+            )
             encode = functools.partial(self._encode_images, params, name, role)
             features[name][role] = feature_cache.cached(cache, key, split, encode, role)
         self._features = {name: roles["image"] for name, roles in features.items()}

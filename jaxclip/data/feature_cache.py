@@ -6,9 +6,9 @@ Shapes: U distinct images, n records, D embedding, R images a shard.
     CACHE_DIR/FINGERPRINT/features-00003-of-00014.npy        float32 [R, D], rows 3·R to 4·R - 1
     CACHE_DIR/FINGERPRINT/features-00003-of-00014.sha256     of that file
 
-The fingerprint covers the image tower's weights, the preprocessing, the compute type and the data, so features are
-never read under another model or other data. Each file appears complete or not at all, its checksum after it; a shard
-without a matching checksum is computed again, so an interrupted run goes on with the shards that it lacks.
+The fingerprint covers the architecture, the image tower's weights, the preprocessing, the compute type and the data, so
+features are never read under another model or other data. Each file appears complete or not at all, its checksum after
+it; a shard without a matching checksum is computed again, so an interrupted run goes on with the shards that it lacks.
 """
 
 import dataclasses
@@ -23,6 +23,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from jaxclip.data.preprocessing import Preprocessing
+from jaxclip.digests import digest_of_params
 from jaxclip.files import write_atomically
 
 SHARD_IMAGES = 16_384  # R; 34 MB of 512 numbers
@@ -73,24 +74,25 @@ class ShardedRows:
 
 
 def fingerprint(
-    image_params: Mapping[str, np.ndarray], preprocessing: Preprocessing, data: str, dtype: str, role: str = "image"
+    image_params: Mapping[str, np.ndarray],
+    preprocessing: Preprocessing,
+    data: str,
+    dtype: str,
+    architecture: Mapping,
+    role: str = "image",
 ) -> str:
-    """A name for features: the same only for the same weights, preprocessing, data and compute type.
+    """A name for features: the same only for the same model, preprocessing, data and compute type.
 
     Args:
       image_params: path → leaf of the image tower.
       data: the fingerprint of the split (`jaxclip.datasets.Split.fingerprint`).
       dtype: the type that the tower computes in.
+      architecture: of the model, as plain containers: weights do not tell heads and activation.
       role: which of a record's images.
     """
-    digest = hashlib.sha256()
-    description = {"preprocessing": preprocessing.as_dict(), "data": data, "dtype": dtype, "role": role}
-    digest.update(json.dumps(description, sort_keys=True).encode())
-    for path in sorted(image_params):
-        leaf = np.ascontiguousarray(image_params[path])
-        digest.update(f"{path} {leaf.dtype} {leaf.shape}".encode())
-        digest.update(leaf.data)
-    return digest.hexdigest()[:32]
+    facts = {"preprocessing": preprocessing.as_dict(), "data": data, "dtype": dtype, "role": role}
+    description = json.dumps({**facts, "architecture": architecture}, sort_keys=True)
+    return digest_of_params(image_params, description).hex()[:32]
 
 
 def unique_images(source, role: str = "image") -> tuple[np.ndarray, np.ndarray]:

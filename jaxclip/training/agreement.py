@@ -3,9 +3,6 @@
 Every process has to call these functions at the same point. With one process they cost nothing.
 """
 
-import hashlib
-from collections.abc import Mapping
-
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
@@ -16,16 +13,6 @@ from jaxclip.training.preemption import Preempted, Preemption
 
 class AgreementError(RuntimeError):
     """The processes of a run do not do the same."""
-
-
-def digest_of_params(params: Mapping[str, np.ndarray]) -> bytes:
-    """SHA-256 of flat parameters: paths, types, shapes and values."""
-    digest = hashlib.sha256()
-    for path in sorted(params):
-        leaf = np.ascontiguousarray(params[path])
-        digest.update(f"{path} {leaf.dtype} {leaf.shape}".encode())
-        digest.update(leaf.data)
-    return digest.digest()
 
 
 def check_equal(what: str, digest: bytes) -> None:

@@ -30,6 +30,7 @@ class Encoder:
         return np.array([[len(image), image[0]] for image in images], np.float32)
 
 
+ARCHITECTURE = {"activation": "quick_gelu", "vision": {"layers": 1, "heads": 2}}
 PARAMS = {
     "visual/conv1": np.linspace(-1, 1, 48, dtype=np.float32).reshape(2, 2, 3, 4),
     "visual/proj": np.linspace(2, 3, 12, dtype=np.float32).reshape(4, 3),
@@ -37,8 +38,8 @@ PARAMS = {
 }
 
 
-def fingerprint(params=PARAMS, preprocessing=CLIP_PREPROCESSING, data="split", dtype="float32"):
-    return feature_cache.fingerprint(params, preprocessing, data, dtype)
+def fingerprint(params=PARAMS, preprocessing=CLIP_PREPROCESSING, data="split", dtype="float32", **others):
+    return feature_cache.fingerprint(params, preprocessing, data, dtype, **{"architecture": ARCHITECTURE} | others)
 
 
 def test_fingerprint_is_the_same_for_the_same_ingredients():
@@ -65,7 +66,8 @@ def test_fingerprint_changes_with_each_ingredient():
         fingerprint(preprocessing=dataclasses.replace(CLIP_PREPROCESSING, mean=(0, 0, 0))),
         fingerprint(data="other split"),
         fingerprint(dtype="bfloat16"),
-        feature_cache.fingerprint(PARAMS, CLIP_PREPROCESSING, "split", "float32", role="hard_image"),
+        fingerprint(role="hard_image"),
+        fingerprint(architecture=ARCHITECTURE | {"activation": "gelu"}),
     ]
     assert len({fingerprint(), *others}) == 1 + len(others)
 

@@ -27,8 +27,9 @@ from jaxclip import console
 from jaxclip.config import FailureSettings, MeshSettings
 from jaxclip.data.pipeline import BatchStream, batch_order, make_batches
 from jaxclip.data.tokenizer import train_tokenizer
+from jaxclip.digests import digest_of_params
 from jaxclip.ending import told
-from jaxclip.training.agreement import AgreementError, check_equal, digest_of_params
+from jaxclip.training.agreement import AgreementError, check_equal
 from jaxclip.training.checkpointing import CheckpointError, Checkpoints, load_trained
 from jaxclip.training.guard import BadSteps, TrainingError
 from jaxclip.training.lock import WorkdirError, locked
