@@ -11,6 +11,7 @@ included, is on disk.
 
 import contextlib
 import itertools
+import math
 import threading
 import warnings
 from collections.abc import Iterator, Mapping
@@ -25,6 +26,7 @@ from jax.experimental import multihost_utils
 from orbax.checkpoint.checkpoint_managers import preservation_policy as preservation
 
 from jaxclip.checksums import find_damage, write_checksums
+from jaxclip.console import say
 from jaxclip.training.step import TrainState
 from jaxclip.training.trainable import FlatParams
 
@@ -77,13 +79,13 @@ class Checkpoints:
 
     def __init__(self, directory: Path, best: str):
         def score(metrics):
-            return metrics[best]
+            return metrics.get(best, -math.inf)  # saved by a run that chose by another metric
 
         keep = [
             preservation.LatestN(2),  # the second one is for the case that the last is damaged
             preservation.BestN(get_metric_fn=score, n=1, keep_checkpoints_without_metrics=False),
         ]
-        self._best, self._directory, self._saving = best, directory.absolute(), None
+        self._best, self._directory, self._saving, self._missing = best, directory.absolute(), None, False
         if jax.process_index() == 0:
             put_damaged_aside(self._directory)
         if jax.process_count() > 1:
@@ -127,6 +129,12 @@ class Checkpoints:
         if step in self._manager.all_steps():
             return
         self.wait()
+        if metrics and self._best not in metrics and not self._missing:
+            self._missing = True
+            say(
+                f"Note: config.checkpoint.best: the validation has no {self._best!r}, so that no checkpoint is kept as "
+                f"the best; it has {', '.join(sorted(metrics))}"
+            )
         self._saving = step
         with self._written(), _starting:
             self._manager.save(
@@ -147,7 +155,7 @@ class Checkpoints:
                 raise FileNotFoundError("the directory has vanished")
             yield
         except Exception as error:  # TensorStore reports a full disk as a ValueError, Orbax some as a RuntimeError
-            reason = str(error).strip().splitlines()[0]
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise CheckpointError(
                 f"{self._directory}: the checkpoint of step {self._saving} could not be written: {reason} "
                 "(earlier checkpoints are untouched)"

@@ -10,10 +10,10 @@ from tqdm import tqdm
 
 from jaxclip.console import say
 from jaxclip.data.pipeline import BatchStream
-from jaxclip.training.agreement import agree
+from jaxclip.training.agreement import agree, any_process
 from jaxclip.training.checkpointing import Checkpoints
 from jaxclip.training.goodput import PRODUCTIVE, Goodput
-from jaxclip.training.guard import BadSteps
+from jaxclip.training.guard import BadSteps, TrainingError
 from jaxclip.training.metrics_log import MetricsLog
 from jaxclip.training.preemption import Preempted
 from jaxclip.training.profiling import Profile
@@ -25,6 +25,9 @@ from jaxclip.training.trainable import FlatParams
 from jaxclip.training.watch import SAVING, Watch
 
 SKIPPED = "skipped steps"  # beside the streams in a checkpoint; no stream can have a name with a space
+
+
+_VALIDATION = "validation/"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,10 +98,15 @@ class StepReporter:
             shown = {"skipped_steps": self._bad_steps.skipped} if skipped else figures
             self._log.write(number, shown | self._speed.take_figures())
 
+    def lacks_validation(self, number: int) -> bool:
+        """Whether the run was stopped in the validation of step `number`, after which it goes on now."""
+        due = number > 0 and self._cadence.validates(number)
+        return due and any_process(self._log is not None and not self._log.has(number, _VALIDATION))
+
     def validated(self, number: int, scores: Mapping[str, float]) -> None:
         """Logs validation scores; the time they took does not count as training time."""
         if self._log is not None:
-            self._log.write(number, {f"validation/{name}": value for name, value in scores.items()})
+            self._log.write(number, {f"{_VALIDATION}{name}": value for name, value in scores.items()})
         self._speed.restart_clock()
 
     def saved(self) -> None:
@@ -164,6 +172,17 @@ def _validate(
     return scores
 
 
+@contextlib.contextmanager
+def _finishing_the_save(checkpoints: Checkpoints, watch: Watch) -> Iterator[None]:
+    """Lets a save that is under way come to its end when a bad step stops the run, as it does in all processes."""
+    try:
+        yield
+    except TrainingError:
+        watch.beat(SAVING)
+        checkpoints.wait()
+        raise
+
+
 def train(
     *,
     program: StepProgram,
@@ -185,7 +204,8 @@ def train(
 
     Raises:
       Preempted: SIGTERM came; the state is saved.
-      TrainingError: the loss is not a number.
+      TrainingError: a loss or the norm of a gradient or an update is not finite, or is beyond its bound; a save that
+        was under way is complete.
       CheckpointError: a checkpoint cannot be written, or does not fit.
     """
     iterators = {name: iter(stream) for name, stream in streams.items()}
@@ -193,7 +213,14 @@ def train(
     step, state, start = _set_out(program, state, checkpoints, resumable)
     flops_of = FlopsOfShapes(program.count_flops if jax.process_index() == 0 else lambda batch: 0)
     reporting = _reporting(cadence, start, program.samples_per_step, workdir, bad_steps)
-    with reporting as (reporter, speed), contextlib.closing(profile):
+    finishing = _finishing_the_save(checkpoints, watch)
+    with finishing, reporting as (reporter, speed), contextlib.closing(profile):
+        if (
+            validate is not None
+            and reporter.lacks_validation(start)
+            and _validate(validate, state.params, start, reporter, watch) is None
+        ):
+            raise Preempted
         for number in range(start + 1, cadence.steps + 1):
             watch.beat("waiting for data", number)
             with speed.waiting_for_data():

@@ -57,6 +57,10 @@ class MetricsLog:
         """The newest value of a figure before the run was resumed."""
         return next((row[figure] for row in reversed(self._kept) if figure in row), default)
 
+    def has(self, step: int, figure_prefix: str) -> bool:
+        """Whether a row of this step from before the run was resumed has such a figure."""
+        return any(name.startswith(figure_prefix) for row in self._kept if row["step"] == step for name in row)
+
     def write(self, step: int, figures: Mapping[str, float]) -> None:
         """One row; it is in the file when this returns."""
         with self._named_errors():

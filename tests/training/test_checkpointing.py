@@ -151,12 +151,24 @@ def test_the_best_is_remembered_over_a_restart(run, directory):
     assert steps_on_disk(directory) == [1, 3, 4]
 
 
-def test_scores_without_the_metric_of_the_best_are_no_error(run, checkpoints, directory):
+def test_a_run_may_go_on_with_another_metric_of_the_best(run, directory):
+    for step, best in ((1, "r1"), (2, "other"), (3, "other"), (4, "other")):
+        checkpoints = Checkpoints(directory, best)
+        checkpoints.save(step, moved(run.state, step), {}, {best: 1 / step})
+        checkpoints.close()
+    assert steps_on_disk(directory) == [2, 3, 4]
+
+
+def test_scores_without_the_metric_of_the_best_are_no_error(run, checkpoints, directory, capsys):
     checkpoints.save(1, moved(run.state, 1), {}, {"other": 0.5})
     checkpoints.save(2, moved(run.state, 2), {}, {})
-    checkpoints.save(3, moved(run.state, 3), {}, {})
+    checkpoints.save(3, moved(run.state, 3), {}, {"other": 0.6})
     checkpoints.wait()
     assert steps_on_disk(directory) == [2, 3]
+    told = (
+        "Note: config.checkpoint.best: the validation has no 'r1', so that no checkpoint is kept as the best; it has "
+    )
+    assert capsys.readouterr().out == told + "other\n"
 
 
 def test_a_step_is_saved_once(run, checkpoints):

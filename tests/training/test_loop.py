@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import tiny_runs
 
+from jaxclip.checksums import write_checksums
 from jaxclip.config import FailureSettings, MeshSettings
 from jaxclip.data.pipeline import BatchStream
 from jaxclip.training.checkpointing import Checkpoints, load_trained
@@ -150,6 +151,26 @@ def test_a_step_that_is_not_finite_stops_the_run_and_is_not_saved(start, tmp_pat
     assert [row["step"] for row in figures(tmp_path / "broken")] == [1, 2, 3]
 
 
+def test_a_save_that_is_under_way_is_complete_when_a_bad_step_stops_the_run(start, tmp_path, monkeypatch):
+    def step(state, frozen, batch):
+        good = {"loss": 1.0, "gradient_norm": 1.0, "update_norm": 1.0, NOT_FINITE: {}}
+        return state.replace(step=state.step + 1), good | {"loss": jnp.where(state.step == 2, np.nan, 1.0)}
+
+    def write_slowly(*arguments, **settings):
+        time.sleep(1)
+        write_checksums(*arguments, **settings)
+
+    on_disk = []
+    monkeypatch.setattr("jaxclip.training.checkpointing.write_checksums", write_slowly)
+    close = Checkpoints.close  # called by this test's `start`, and not where a run ends with an error
+    monkeypatch.setattr(
+        Checkpoints, "close", lambda self: on_disk.append(steps_on_disk(tmp_path / "run")) or close(self)
+    )
+    with pytest.raises(TrainingError, match="the loss of step 3 is nan"):
+        start("run", 10, step_function=step, checkpoint_every=2)
+    assert on_disk == [[2]]
+
+
 def test_sigterm_saves_and_stops_and_the_run_goes_on_bitwise(start, preemption, tmp_path):
     sigterm = at_call(3, lambda: signal.raise_signal(signal.SIGTERM))
     with pytest.raises(Preempted):
@@ -169,6 +190,27 @@ def test_sigterm_in_the_middle_of_a_validation(start, preemption, tmp_path):
         start("stopped", 10, validate=at_call(1, sigterm), validate_every=2, watch=Watch(preemption, FailureSettings()))
     assert steps_on_disk(tmp_path / "stopped") == [2]
     assert not [row for row in figures(tmp_path / "stopped") if "validation/r1" in row]
+
+
+@pytest.mark.parametrize("steps", [2, 6])
+def test_a_validation_that_was_given_up_is_made_when_the_run_goes_on(start, preemption, tmp_path, steps):
+    """Also that of the last step, after which there is nothing else to do."""
+
+    def sigterm():
+        signal.raise_signal(signal.SIGTERM)
+        preemption.check()
+
+    scored = {"validate": lambda params: {"r1": float(params["logit_scale"])}, "validate_every": 2}
+    start("whole", steps, **scored)
+    with pytest.raises(Preempted):
+        watch = Watch(preemption, FailureSettings())
+        start("stopped", steps, validate=at_call(1, sigterm), validate_every=2, watch=watch)
+    start("stopped", steps, **scored)
+    expected = figures(tmp_path / "whole")
+    assert sum("validation/r1" in row for row in expected) == steps // 2
+    assert figures(tmp_path / "stopped") == expected
+    start("stopped", steps, **scored)  # it is not made once more
+    assert figures(tmp_path / "stopped") == expected
 
 
 def test_the_best_validated_checkpoint_is_kept_beside_the_last_two(start, tmp_path):
