@@ -105,8 +105,9 @@ class ObjectiveSettings(_OpenSection):
 class OptimizerSettings(_Section):
     """The optimiser.
 
-    `decay` says which trained parameters weight decay acts on: all of them, or only those with two or more axes.
-    `learning_rate_factors` multiplies the learning rate of groups, named as in `trainable`. `accumulate` averages the
+    `decay` says which trained parameters weight decay acts on: all of them, or only those with two or more axes (of
+    Muon's, only the matrices that it handles itself). `learning_rate_factors` multiplies the learning rate of groups of
+    trained parameters, named as in `trainable`. `accumulate` averages the
     gradients of that many steps into one update; each softmax stays one batch wide.
     """
 

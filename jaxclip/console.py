@@ -5,12 +5,10 @@ import logging
 import os
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 
 import jax
-from absl import app, flags
 from absl import logging as absl_logging
-from ml_collections import ConfigDict
 from tqdm import tqdm
 
 
@@ -23,31 +21,6 @@ def quiet_libraries() -> None:
     # Orbax writes the parts of a checkpoint as tasks and raises the error of the first; asyncio logs those of the rest.
     logging.getLogger("asyncio").setLevel(logging.CRITICAL)
     warnings.filterwarnings("ignore", category=DeprecationWarning)
-
-
-def read_flags(arguments: Sequence[str]) -> list[str]:
-    """Parses the command line; what is wrong with it or with the config file is one line, not a traceback."""
-    try:
-        return flags.FLAGS(list(arguments))
-    except flags.Error as error:
-        # An error of the config file itself, such as an unknown variant, comes as a traceback; its last line says it.
-        reason = str(error).strip().splitlines()[-1].removeprefix("ValueError: ")
-    except (AttributeError, KeyError) as error:
-        # ml_collections names the unknown key and its near match, wrapped in one or two exceptions.
-        while error.args and isinstance(error.args[0], Exception):
-            error = error.args[0]
-        reason = f"config has no key {' '.join(str(error.args[0]).split())}"
-    print(f"Error: {reason}", file=sys.stderr)
-    sys.exit(2)
-
-
-def check_arguments(arguments: Sequence[str], config: object) -> None:
-    """Ends the program with one line where a word is no flag, or `--config` names no file."""
-    if len(arguments) > 1:
-        raise app.UsageError(f"unexpected argument {arguments[1]!r}; settings are given as --config.KEY=VALUE")
-    if not isinstance(config, ConfigDict):
-        print("Error: --config: no such file; see the files in configs/", file=sys.stderr)
-        sys.exit(2)
 
 
 def say(line: str = "") -> None:

@@ -26,11 +26,14 @@ from absl import app, flags
 from ml_collections import config_flags
 
 from jaxclip import console, distributed
+from jaxclip.checksums import find_damage
+from jaxclip.command_line import check_arguments, read_flags
 from jaxclip.compiled_programs import keep_small_programs
 from jaxclip.config import Config, ConfigError, parse
-from jaxclip.console import read_flags, say
+from jaxclip.console import say
 from jaxclip.data.preprocessing import ImageError
 from jaxclip.datasets import DatasetError
+from jaxclip.digests import digest_of_params
 from jaxclip.ending import told
 from jaxclip.inspect_data import inspect
 from jaxclip.prepare import images_to_cache, prepare
@@ -38,7 +41,7 @@ from jaxclip.pretrained import ModelDirectoryError
 from jaxclip.reporting.scorecard import print_scorecard
 from jaxclip.run_report import write_run_report
 from jaxclip.stages import make_evaluator, score_splits, train_run
-from jaxclip.training.agreement import AgreementError, check_equal, digest_of_params
+from jaxclip.training.agreement import AgreementError, check_equal
 from jaxclip.training.checkpointing import CheckpointError
 from jaxclip.training.guard import TrainingError
 from jaxclip.training.lock import WorkdirError, locked
@@ -47,7 +50,7 @@ from jaxclip.training.profiling import parse_steps
 from jaxclip.training.trainable import TrainableError, trainable_table
 from jaxclip.training.watch import Watch
 from jaxclip.weights import WeightsError
-from jaxclip.workdir import check_workdir, write_config
+from jaxclip.workdir import BASE, check_workdir, write_config
 
 CONFIG = config_flags.DEFINE_config_file(
     "config", None, "The config file, e.g. configs/semclip.py or configs/semclip.py:VARIANT."
@@ -87,7 +90,8 @@ def execute(config: Config, workdir: Path, data_dir: Path, watch: Watch) -> dict
     check_equal("the config", hashlib.sha256(config.model_dump_json().encode()).digest())
     check_workdir(workdir, config)
     say(f"{config.title}\n{jax.device_count()} × {jax.devices()[0].device_kind}, {jax.process_count()} process(es)\n")
-    run = prepare(config, data_dir)
+    base = workdir / BASE
+    run = prepare(config, data_dir, None if find_damage(base) else base)
     write_config(workdir, config)  # not before: settings that cannot run must not be taken for those of a run
     say("\n".join(f"{name:<32}{len(split):>9,} records" for name, split in run.splits.items()) + "\n")
     say(trainable_table(run.trained, run.frozen) + "\n")
@@ -127,9 +131,17 @@ def dry_run(config: Config, workdir: Path, data_dir: Path) -> int:
     return int(bool(problems))
 
 
+def check_profile(steps: str | None) -> bool:
+    """Whether `--profile` is given as it should be; raises flags.ValidationError where not."""
+    try:
+        return steps is None or bool(parse_steps(steps))
+    except ValueError as error:
+        raise flags.ValidationError(str(error)) from None
+
+
 def main(arguments: Sequence[str]) -> None:
     """Reads the flags and runs."""
-    console.check_arguments(arguments, CONFIG.value)
+    check_arguments(arguments, CONFIG.value)
     console.quiet_libraries()
     keep_small_programs()
     distributed.initialise()
@@ -144,8 +156,6 @@ def main(arguments: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    flags.register_validator(
-        "profile", lambda steps: steps is None or bool(parse_steps(steps)), "expected FIRST:LAST, e.g. 100:110"
-    )
+    flags.register_validator("profile", check_profile)
     flags.mark_flags_as_required(["config", "workdir"])
     app.run(main, flags_parser=read_flags)

@@ -1,8 +1,9 @@
 """From a checked config to the things that a run is made of: splits, model, what is trained, streams."""
 
+import contextlib
 import dataclasses
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import jax
@@ -18,11 +19,11 @@ from jaxclip.datasets import Split, open_split
 from jaxclip.model import CLIP, ModelConfig
 from jaxclip.model.clip import INITIAL_LOGIT_SCALE
 from jaxclip.pretrained import SHIPPED, Clip, load, random_model
-from jaxclip.training.optimizer import learning_rate_schedule
+from jaxclip.training.optimizer import learning_rate_factor, learning_rate_schedule
 from jaxclip.training.program import features_are_constant, image_tower_frozen
 from jaxclip.training.sharding import local_data_shards, make_mesh, record_blocks
 from jaxclip.training.step import Term, objective_params
-from jaxclip.training.trainable import FlatParams, partition
+from jaxclip.training.trainable import FlatParams, TrainableError, partition
 
 TOKENIZER_CAPTIONS = 20_000
 
@@ -134,7 +135,7 @@ def build_terms(config: Config, mesh: Mesh | None) -> tuple[Term, ...]:
     for label, settings in config.objectives.items():
         try:
             objective = objectives.build(settings.objective, **settings.settings)
-        except ValueError as error:
+        except (ValueError, TypeError) as error:
             raise ConfigError(f"config.objectives.{label}: {error}") from None
         objective = dataclasses.replace(objective, mesh=mesh, chunk=config.loss_chunk)
         terms.append(Term(label, settings.stream, objective, settings.weight))
@@ -210,12 +211,42 @@ def divide_model(
     Only paths of `params` are looked at.
 
     Raises:
-      TrainableError: `config.trainable` does not fit the parameters.
+      TrainableError: `config.trainable` or the groups of learning rates do not fit the parameters.
+      ConfigError: a setting of an objective does not fit the model.
     """
-    trained, frozen = partition(params, config.trainable)
-    own = {path: np.asarray(leaf) for path, leaf in objective_params(terms, architecture.embed_dim).items()}
+    with _naming("config.trainable"):
+        trained, frozen = partition(params, config.trainable)
+    check_objectives(terms, architecture.embed_dim)
+    trained |= {path: np.asarray(leaf) for path, leaf in objective_params(terms, architecture.embed_dim).items()}
+    with _naming("config.optimizer.learning_rate_factors"):
+        learning_rate_factor(trained, config.optimizer.learning_rate_factors, architecture.text.layers)
     model = CLIP(architecture, dtype=np.dtype(config.model.dtype), remat=config.model.remat)
-    return model, {**trained, **own}, frozen
+    return model, trained, frozen
+
+
+@contextlib.contextmanager
+def _naming(key: str) -> Iterator[None]:
+    """Puts the key of the config before what is wrong with its patterns."""
+    try:
+        yield
+    except TrainableError as error:
+        raise TrainableError(f"{key}: {error}") from None
+
+
+def check_objectives(terms: Iterable[Term], embed_dim: int) -> None:
+    """Looks at each objective over embeddings of this width, without computing it.
+
+    Raises:
+      ConfigError: a setting does not fit.
+    """
+    for term in terms:
+        alone = dataclasses.replace(term.objective, mesh=None, chunk=None)
+        roles = (*alone.images, *alone.roles)
+        embeddings = {role: jax.ShapeDtypeStruct((2, embed_dim), np.float32) for role in roles}
+        try:
+            jax.eval_shape(alone, embeddings, jax.ShapeDtypeStruct((), np.float32))
+        except (ValueError, TypeError) as error:
+            raise ConfigError(f"config.objectives.{term.label}: {error}") from None
 
 
 def run_length(config: Config, splits: Mapping[str, Split]) -> int:
@@ -245,8 +276,14 @@ def microbatches(config: Config, mesh: Mesh, stream: str) -> int:
     return share // (config.microbatch or share)
 
 
-def prepare(config: Config, data_dir: Path) -> Run:
+def prepare(config: Config, data_dir: Path, base: Path | None = None) -> Run:
     """Opens the data and the model, and decides what is trained.
+
+    Args:
+      config: of the run.
+      data_dir: the root folder of TFDS data sets.
+      base: the model that an earlier start of the run began with. It counts, since what `config.model.init` names may
+        have been trained further since then.
 
     Raises:
       ConfigError, TrainableError, DatasetError: the config does not fit the data or the model.
@@ -259,7 +296,7 @@ def prepare(config: Config, data_dir: Path) -> Run:
     roles, images = stream_roles(terms, config.streams)
     check_roles(config, roles, images, splits)
     check_sizes(config, splits)
-    start = starting_model(config, splits)
+    start = starting_model(config, splits) if base is None else load(base)
     if config.model.preprocessing == "semclip_released":
         released = dataclasses.replace(SEMCLIP_RELEASED, size=start.preprocessing.size)
         start = dataclasses.replace(start, preprocessing=released)

@@ -25,6 +25,7 @@ from jaxclip.training.sharding import shard_params
 from jaxclip.training.step import init_state
 from jaxclip.training.trainable import FlatParams
 from jaxclip.training.watch import Watch
+from jaxclip.workdir import BASE
 
 
 def make_evaluator(run: Run, watch: Watch) -> Evaluator:
@@ -74,7 +75,7 @@ def train_run(
         checkpoints = Checkpoints(workdir / "checkpoints", config.checkpoint.best)
     if checkpoints.latest_step():
         say(f"Going on from the checkpoint of step {checkpoints.latest_step():,}.")
-    write_base(run, workdir / "checkpoints" / "base")
+    write_base(run, workdir / BASE)
     program = StepProgram(
         function=step,
         mesh=run.mesh,

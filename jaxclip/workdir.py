@@ -8,6 +8,7 @@ import jax
 from jaxclip.config import Config, ConfigError, parse
 from jaxclip.files import write_atomically
 
+BASE = Path("checkpoints", "base")  # the model that the run started from, a model directory
 # What makes a run the run that it is; the rest of a config, and `model.remat`, may change when it is resumed.
 IDENTITY = ("seed", "model", "datasets", "streams", "objectives", "trainable", "optimizer", "schedule")
 

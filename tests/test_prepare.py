@@ -50,6 +50,43 @@ def values(model_directory):
     return found
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"objectives": {"a": {"objective": "semclip", "stream": "train", "n": 17}}},
+            "objectives.a: .*n = 17 .* has 16",
+        ),
+        (
+            {"objectives": {"a": {"objective": "semclip", "stream": "train", "n": 17, "learnable": True}}},
+            "objectives.a: .*n = 17 .* has 16",
+        ),
+        ({"objectives": {"a": {"objective": "semclip", "stream": "train", "alpha": "1"}}}, "config.objectives.a: "),
+        ({"trainable": ("text/ln_finl",)}, "config.trainable: 'text/ln_finl' matches no parameter"),
+        (
+            {"optimizer": {"learning_rate": 1e-3, "learning_rate_factors": {"text/ln_final": 2.0}}},
+            "config.optimizer.learning_rate_factors: 'text/ln_final' matches no parameter",
+        ),
+        (
+            {"optimizer": {"learning_rate": 1e-3, "learning_rate_factors": {"back_text_layers(1)": 2.0}}},
+            r"config.optimizer.learning_rate_factors: 'back_text_layers\(1\)' matches no parameter",
+        ),
+    ],
+)
+def test_what_does_not_fit_the_model_is_refused_before_the_first_step(values, data_dir, changes, message):
+    with pytest.raises(USER_ERRORS, match=message):
+        prepare(parse(values | changes), data_dir)
+
+
+def test_the_model_of_an_earlier_start_counts(values, data_dir, model_directory):
+    """The one that the config names may have been trained further since then."""
+    values["model"]["init"] = "scenes-base"
+    run = prepare(parse(values), data_dir, model_directory)
+    assert run.start.config.embed_dim == 16
+    for path, parameter in load(model_directory).params.items():
+        np.testing.assert_array_equal({**run.trained, **run.frozen}[path], parameter)
+
+
 def test_run_has_its_splits_parameters_and_roles(values, data_dir, tiny_params):
     run = prepare(parse(values), data_dir)
     assert list(run.splits) == ["scenes/train", "scenes/validation", "scenes/test"]

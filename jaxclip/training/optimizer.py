@@ -41,28 +41,41 @@ def _muon_dimensions(params: FlatParams) -> dict:
     return {path: dimensions(path, leaf) for path, leaf in params.items()}
 
 
-def learning_rate_factor(params: FlatParams, factors: Mapping[str, float]) -> dict[str, float]:
+def learning_rate_factor(
+    params: FlatParams, factors: Mapping[str, float], text_layers: int | None = None
+) -> dict[str, float]:
     """The factor of each leaf's learning rate: that of the pattern which matches its path, else 1.
+
+    Args:
+      params: the trained parameters.
+      factors: pattern → factor, patterns as in `config.trainable`.
+      text_layers: how many the text tower has, where not all of them are trained.
 
     Raises:
       TrainableError: a pattern matches no trained parameter, or two match the same one.
     """
-    groups = group_by_pattern(tuple(factors), list(params))
+    groups = group_by_pattern(tuple(factors), list(params), text_layers)
     by_path = {path: factors[pattern] for pattern, paths in groups.items() for path in paths}
     return {path: by_path.get(path, 1.0) for path in params}
 
 
-def _scale_by_group(factors: Mapping[str, float]) -> optax.GradientTransformation:
+def _scale_by_group(factors: Mapping[str, float], text_layers: int | None) -> optax.GradientTransformation:
     """Multiplies updates, weight decay included, by their group's factor."""
 
     def update(updates, params):
-        return jax.tree.map(lambda leaf, factor: factor * leaf, updates, learning_rate_factor(params, factors))
+        by_path = learning_rate_factor(params, factors, text_layers)
+        return jax.tree.map(lambda leaf, factor: factor * leaf, updates, by_path)
 
     return optax.stateless(update)
 
 
-def build_optimizer(settings: OptimizerSettings, schedule: optax.Schedule) -> optax.GradientTransformation:
-    """The optimiser over a flat dict of trained parameters; frozen ones never reach it."""
+def build_optimizer(
+    settings: OptimizerSettings, schedule: optax.Schedule, text_layers: int | None = None
+) -> optax.GradientTransformation:
+    """The optimiser over a flat dict of trained parameters; frozen ones never reach it.
+
+    `text_layers`: see `learning_rate_factor`.
+    """
     if settings.name == "adamw":
         update = optax.adamw(
             schedule,
@@ -86,7 +99,7 @@ def build_optimizer(settings: OptimizerSettings, schedule: optax.Schedule) -> op
     parts = [] if settings.clip_norm is None else [optax.clip_by_global_norm(settings.clip_norm)]
     parts.append(update)
     if settings.learning_rate_factors:
-        parts.append(_scale_by_group(settings.learning_rate_factors))
+        parts.append(_scale_by_group(settings.learning_rate_factors, text_layers))
     optimizer = optax.chain(*parts) if len(parts) > 1 else update
     if settings.accumulate > 1:
         optimizer = optax.MultiSteps(optimizer, settings.accumulate).gradient_transformation()

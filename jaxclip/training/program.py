@@ -46,7 +46,7 @@ def build_step(
     """
     accumulate = config.optimizer.accumulate
     schedule = learning_rate_schedule(config.optimizer.learning_rate, config.schedule.warmup_steps, steps // accumulate)
-    optimizer = build_optimizer(config.optimizer, schedule)
+    optimizer = build_optimizer(config.optimizer, schedule, model.config.text.layers)
     step = make_step(
         model,
         terms,

@@ -49,24 +49,27 @@ def _layers_of(pattern: str, depth: int) -> list[int] | None:
         return None
     count = int(match[2])
     if not 0 < count <= depth:
-        raise TrainableError(
-            f"trainable {pattern!r}: the text tower has {depth} layers, expected a count from 1 to {depth}"
-        )
+        raise TrainableError(f"{pattern!r}: the text tower has {depth} layers, expected a count from 1 to {depth}")
     start = {"front": 0, "middle": (depth - count) // 2, "back": depth - count}[match[1]]
     return list(range(start, start + count))
 
 
-def matches(pattern: str, paths: Sequence[str]) -> list[str]:
+def matches(pattern: str, paths: Sequence[str], depth: int | None = None) -> list[str]:
     """The paths that one entry of `config.trainable` stands for.
 
     An entry is `front_text_layers(N)`, `middle_text_layers(N)`, `back_text_layers(N)`, `whole_text_layers`, the name of
     a leaf or of a module (`text/ln_final`, `visual`), or a shell pattern over whole paths (`*/ln_?/*`). The statistics
     of a ResNet's batch normalisation stay frozen whatever the entry.
 
+    Args:
+      pattern: the entry.
+      paths: the leaves to choose among.
+      depth: how many layers the text tower has, where `paths` are not those of a whole model.
+
     Raises:
       TrainableError: nothing matches, nothing but statistics matches, or the layer count is out of range.
     """
-    layers = _layers_of(pattern, len(text_layers(paths)))
+    layers = _layers_of(pattern, len(text_layers(paths)) if depth is None else depth)
     if layers is not None:
         prefixes = tuple(f"text/transformer/resblocks_{layer}/" for layer in layers)
         found = [path for path in paths if path.startswith(prefixes)]
@@ -78,15 +81,15 @@ def matches(pattern: str, paths: Sequence[str]) -> list[str]:
         modules = {"/".join(path.split("/")[:n]) for path in paths for n in range(1, path.count("/") + 2)}
         near = difflib.get_close_matches(pattern, [*modules, "front_text_layers(1)", "whole_text_layers"], n=3)
         hint = f"; near: {', '.join(near)}" if near else ""
-        raise TrainableError(f"trainable {pattern!r} matches no parameter{hint}")
+        raise TrainableError(f"{pattern!r} matches no parameter{hint}")
     parameters = [path for path in found if not STATISTIC.fullmatch(path)]
     if not parameters:
-        raise TrainableError(f"trainable {pattern!r}: {found[0]} is a statistic of batch normalisation, never trained")
+        raise TrainableError(f"{pattern!r}: {found[0]} is a statistic of batch normalisation, never trained")
     return parameters
 
 
-def group_by_pattern(patterns: Sequence[str], paths: Sequence[str]) -> dict[str, list[str]]:
-    """pattern → the paths it stands for, disjoint.
+def group_by_pattern(patterns: Sequence[str], paths: Sequence[str], depth: int | None = None) -> dict[str, list[str]]:
+    """pattern → the paths it stands for (see `matches`), disjoint.
 
     Raises:
       TrainableError: a pattern matches nothing, or two patterns match the same leaf.
@@ -94,7 +97,7 @@ def group_by_pattern(patterns: Sequence[str], paths: Sequence[str]) -> dict[str,
     groups: dict[str, list[str]] = {}
     owner: dict[str, str] = {}
     for pattern in patterns:
-        groups[pattern] = matches(pattern, paths)
+        groups[pattern] = matches(pattern, paths, depth)
         for path in groups[pattern]:
             if path in owner:
                 raise TrainableError(f"parameter {path!r} is matched twice: by {owner[path]!r} and by {pattern!r}")
@@ -110,7 +113,7 @@ def partition(params: FlatParams, patterns: Sequence[str]) -> tuple[FlatParams, 
     """
     trained_paths = {path for found in group_by_pattern(patterns, list(params)).values() for path in found}
     if not trained_paths:
-        raise TrainableError("trainable: found an empty list, expected at least one pattern")
+        raise TrainableError("found an empty list, expected at least one pattern")
     trained = {path: leaf for path, leaf in params.items() if path in trained_paths}
     return trained, {path: leaf for path, leaf in params.items() if path not in trained_paths}
 

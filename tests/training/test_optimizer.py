@@ -7,7 +7,7 @@ import optax
 import pytest
 
 from jaxclip.config import OptimizerSettings
-from jaxclip.training.optimizer import build_optimizer, decay_mask, learning_rate_schedule
+from jaxclip.training.optimizer import build_optimizer, decay_mask, learning_rate_factor, learning_rate_schedule
 from jaxclip.training.step import init_state
 from jaxclip.training.trainable import TrainableError
 
@@ -178,3 +178,12 @@ def test_learning_rate_factors_scale_the_updates_of_their_group(params):
         )
     with pytest.raises(TrainableError, match="'text/ln_finl' matches no parameter; near: text/ln_final"):
         run(OptimizerSettings(**settings, learning_rate_factors={"text/ln_finl": 2.0}), params, gradients)
+
+
+def test_layers_are_counted_in_the_whole_tower_and_not_among_the_trained_ones():
+    """Three front layers of six are trained; the two in the middle are the third and the fourth."""
+    trained = {f"text/transformer/resblocks_{layer}/ln_1/scale": np.ones(4, np.float32) for layer in range(3)}
+    found = learning_rate_factor(trained, {"middle_text_layers(2)": 3.0}, text_layers=6)
+    assert list(found.values()) == [1.0, 1.0, 3.0]
+    with pytest.raises(TrainableError, match="'back_text_layers.* matches no parameter"):
+        learning_rate_factor(trained, {"back_text_layers(3)": 3.0}, text_layers=6)
