@@ -19,6 +19,7 @@ from absl import app, flags
 from tqdm import tqdm
 
 from bench.document import replace_between
+from jaxclip.command_line import refuse_command_line, refuse_words
 from jaxclip.planning.table import milliseconds, quantity
 
 MODELS = ("ViT-B-32", "ViT-B-16", "ViT-L-14", "ViT-H-14")
@@ -100,13 +101,12 @@ def table(folder: Path) -> str:
 
 def main(arguments: Sequence[str]) -> None:
     """Makes the cells that are missing; writes the table into the document when none is."""
-    if len(arguments) > 1:
-        raise app.UsageError(f"unexpected argument {arguments[1]!r}; see --help")
+    refuse_words(arguments)
     folder = Path(flags.FLAGS.cells)
     folder.mkdir(parents=True, exist_ok=True)
     wanted = [cell for cell in cells(folder) if not flags.FLAGS.only or f"{cell[0]}@{cell[1]}" in flags.FLAGS.only]
     if not wanted:
-        raise app.UsageError(f"--only={','.join(flags.FLAGS.only)}: no such cell, expected e.g. ViT-B-32@v5e:4x4")
+        refuse_command_line(f"--only={','.join(flags.FLAGS.only)}: no such cell, expected e.g. ViT-B-32@v5e:4x4")
     for model, topology, file in (bar := tqdm(wanted, unit="cell", dynamic_ncols=True)):
         bar.set_description(f"{model} on {topology}")
         error = make(model, topology, file, search=flags.FLAGS.search)

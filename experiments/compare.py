@@ -17,6 +17,7 @@ from experiments import document
 from experiments.running import params_file, plan, result_file, run_trial, trial_config, write_json
 from experiments.trials import ABLATIONS, METHODS
 from jaxclip import console
+from jaxclip.command_line import read_flags, refuse_command_line, refuse_words
 from jaxclip.training.preemption import Preempted, Preemption
 
 WORKDIR = flags.DEFINE_string("workdir", "runs/compare", "Where the scores of finished trials are kept.")
@@ -30,11 +31,10 @@ ONLY = flags.DEFINE_list("only", [], "Groups to train; by default all. The docum
 
 def main(arguments: Sequence[str]) -> None:
     """Runs the trials that are missing, then writes the document."""
-    if len(arguments) > 1:
-        raise app.UsageError(f"unexpected argument {arguments[1]!r}")
+    refuse_words(arguments)
     groups = list(dict.fromkeys(trial.group for trial in (*METHODS, *ABLATIONS)))
     if unknown := [group for group in ONLY.value if group not in groups]:
-        raise app.UsageError(f"--only: no group is called {unknown[0]!r}; known: {', '.join(groups)}")
+        refuse_command_line(f"--only: no group is called {unknown[0]!r}; known: {', '.join(groups)}")
     console.quiet_libraries()
     workdir, data_dir = Path(WORKDIR.value), Path(DATA_DIR.value).expanduser()
     seeds = [int(seed) for seed in SEEDS.value]
@@ -60,4 +60,4 @@ def main(arguments: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    app.run(main, flags_parser=read_flags)

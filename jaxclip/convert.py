@@ -17,6 +17,7 @@ from absl import app, flags
 from tqdm import tqdm
 
 from jaxclip import console
+from jaxclip.command_line import read_flags, refuse_words
 from jaxclip.console import say
 from jaxclip.pretrained import MODEL_ERRORS, open_model, save_directory
 from jaxclip.weights import FORMATS
@@ -52,8 +53,7 @@ def convert(
 
 def main(arguments: Sequence[str]) -> None:
     """Reads the flags and converts."""
-    if len(arguments) > 1:
-        raise app.UsageError(f"unexpected argument {arguments[1]!r}; see --help")
+    refuse_words(arguments)
     console.quiet_libraries()
     values = flags.FLAGS
     with console.user_errors(*MODEL_ERRORS):
@@ -80,4 +80,4 @@ if __name__ == "__main__":
     )
     flags.DEFINE_integer("image_size", None, "Side of the images in pixels, to resize the position embeddings.")
     flags.DEFINE_enum("dtype", "keep", ("keep", "float32"), "Keep the types of the source, or widen all to float32.")
-    app.run(main)
+    app.run(main, flags_parser=read_flags)

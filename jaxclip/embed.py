@@ -22,6 +22,7 @@ from absl import app, flags
 from PIL import Image
 
 from jaxclip import console
+from jaxclip.command_line import read_flags, refuse_command_line, refuse_words
 from jaxclip.compiled_programs import keep_small_programs
 from jaxclip.console import Bar, say
 from jaxclip.data.preprocessing import ImageError, decode_image
@@ -165,10 +166,9 @@ def embed(
 def main(arguments: Sequence[str]) -> None:
     """Reads the flags, embeds and writes."""
     values = flags.FLAGS
-    if len(arguments) > 1:
-        raise app.UsageError(f"unexpected argument {arguments[1]!r}; put a pattern in quotes: --images='photos/*.jpg'")
+    refuse_words(arguments, "put a pattern in quotes: --images='photos/*.jpg'")
     if values.images is None and values.texts is None:
-        raise app.UsageError("expected --images, --texts or both")
+        refuse_command_line("expected --images, --texts or both")
     console.quiet_libraries()
     keep_small_programs()
     with console.user_errors(*MODEL_ERRORS, EmbedError, ImageError):
@@ -196,4 +196,4 @@ if __name__ == "__main__":
     flags.DEFINE_string("texts", None, "A UTF-8 text file, one text a line.")
     flags.DEFINE_string("output", None, "The .npz file to write.", required=True)
     flags.DEFINE_enum("on_bad_image", "error", ("error", "skip"), "What to do about an image that cannot be read.")
-    app.run(main)
+    app.run(main, flags_parser=read_flags)

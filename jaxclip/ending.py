@@ -2,6 +2,7 @@
 
 0    done
 1    an error, which would come again
+2    the command line is wrong (`jaxclip.command_line`)
 75   a peer is lost, or nothing moves (`jaxclip.training.watch`): the same command goes on from the last checkpoint
 130  Ctrl-C: the same
 143  SIGTERM, everything is saved: the same

@@ -29,9 +29,10 @@ from ml_collections import ConfigDict, config_flags
 
 from jaxclip import console, distributed
 from jaxclip.benchmarks import measure_checkpoint, open_benchmarks, read_all_texts
+from jaxclip.command_line import check_arguments, read_flags, refuse_command_line
 from jaxclip.compiled_programs import keep_small_programs
 from jaxclip.config import ConfigError, EvaluateConfig, parse
-from jaxclip.console import read_flags, say
+from jaxclip.console import say
 from jaxclip.data.preprocessing import SEMCLIP_RELEASED, ImageError
 from jaxclip.datasets import DatasetError
 from jaxclip.embed import EmbedError, find_images
@@ -137,12 +138,12 @@ def main(arguments: Sequence[str]) -> None:
     """Reads the flags and runs."""
     values = flags.FLAGS
     if values.query is None and values.config is None:
-        raise app.UsageError("give the benchmarks by --config=configs/evaluate.py, or --query and --images")
+        refuse_command_line("give the benchmarks by --config=configs/evaluate.py, or --query and --images")
     if values.query is not None and not values.query.strip():
-        raise app.UsageError("--query: found an empty text")
-    console.check_arguments(arguments, ConfigDict() if values.query is not None else values.config)
+        refuse_command_line("--query: found an empty text")
+    check_arguments(arguments, ConfigDict() if values.query is not None else values.config)
     if (values.query is None) != (values.images is None):
-        raise app.UsageError("--query and --images go together")
+        refuse_command_line("--query and --images go together")
     console.quiet_libraries()
     keep_small_programs()
     distributed.initialise()

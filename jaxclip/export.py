@@ -16,6 +16,7 @@ from pathlib import Path
 from absl import app, flags
 
 from jaxclip import console
+from jaxclip.command_line import read_flags, refuse_words
 from jaxclip.console import say
 from jaxclip.pretrained import MODEL_ERRORS, open_model
 from jaxclip.weights import write_huggingface, write_open_clip
@@ -25,8 +26,7 @@ WRITERS = {"huggingface": write_huggingface, "open_clip": write_open_clip}
 
 def main(arguments: Sequence[str]) -> None:
     """Reads the flags and exports."""
-    if len(arguments) > 1:
-        raise app.UsageError(f"unexpected argument {arguments[1]!r}; see --help")
+    refuse_words(arguments)
     console.quiet_libraries()
     values = flags.FLAGS
     with console.user_errors(*MODEL_ERRORS):
@@ -43,4 +43,4 @@ if __name__ == "__main__":
     )
     flags.DEFINE_string("dest", None, "The directory to write; an older export there is replaced.", required=True)
     flags.DEFINE_enum("format", None, sorted(WRITERS), "Which library shall load it.", required=True)
-    app.run(main)
+    app.run(main, flags_parser=read_flags)

@@ -31,6 +31,7 @@ from absl import app, flags
 from tqdm import tqdm
 
 import jaxclip
+from jaxclip.command_line import read_flags, refuse_words
 from jaxclip.generation.captions import read_captions
 from jaxclip.generation.endpoint import Endpoint, host
 from jaxclip.generation.errors import GenerateError
@@ -154,8 +155,7 @@ def generate(values: flags.FlagValues) -> None:
 
 def main(arguments: Sequence[str]) -> None:
     """Reads the flags and generates."""
-    if len(arguments) > 1:
-        raise app.UsageError(f"unexpected argument {arguments[1]!r}; see --help")
+    refuse_words(arguments)
     try:
         generate(flags.FLAGS)
     except (GenerateError, OSError) as error:
@@ -201,4 +201,4 @@ if __name__ == "__main__":
     flags.DEFINE_bool("retry_failed", False, "Try the failed rows again, and nothing else.")
     flags.DEFINE_string("checkpoint", None, "A CLIP (whatever jaxclip.load takes) for the report's similarities.")
     flags.DEFINE_string("report", None, "The page to write; report.html beside the output if not given.")
-    app.run(main)
+    app.run(main, flags_parser=read_flags)

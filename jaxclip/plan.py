@@ -20,8 +20,9 @@ from ml_collections import config_flags
 from tqdm import tqdm
 
 from jaxclip import console
+from jaxclip.command_line import check_arguments, read_flags
 from jaxclip.config import Config, ConfigError, parse
-from jaxclip.console import read_flags, say
+from jaxclip.console import say
 from jaxclip.files import write_atomically
 from jaxclip.model import ModelConfig
 from jaxclip.planning.abstract_step import read_architecture
@@ -111,7 +112,7 @@ def plan() -> None:
 
 def main(arguments: Sequence[str]) -> None:
     """Reads the flags and plans."""
-    console.check_arguments(arguments, CONFIG.value)
+    check_arguments(arguments, CONFIG.value)
     console.quiet_libraries()
     with console.user_errors(PlanError, ConfigError, TrainableError, *MODEL_ERRORS):
         plan()
