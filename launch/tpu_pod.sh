@@ -1,7 +1,7 @@
 #!/bin/bash
 # Trains on a Cloud TPU slice: asks for it, waits, installs, runs on all workers, and starts again after a preemption.
 #
-#   export TPU_NAME=semclip TPU_ZONE=us-west4-a TPU_TYPE=v5litepod-256 TPU_SPOT=1 TPU_BUCKET=my-bucket
+#   export TPU_NAME=semclip TPU_ZONE=us-west4-a TPU_TYPE=v5litepod-16 TPU_SPOT=1 TPU_BUCKET=my-bucket
 #   bash launch/tpu_pod.sh train --config=configs/semclip.py --workdir=runs/semclip
 #
 # `train` does all of it and may be interrupted and given again: it goes on where things stand. Its parts:
@@ -28,6 +28,8 @@
 #   TPU_KEEP=                        1: `train` doesn't give the slice back when it has finished
 #   TPU_RESTARTS=100                 how often `train` starts again
 #   TPU_POLL=30                      seconds between questions about the state
+#   MODULE=jaxclip.main              what `run` runs; jaxclip.evaluate runs on several processes as well
+#   LIBTPU_INIT_ARGS=                flags of the compiler, put after those of launch/xla_flags/tpu.txt
 #   DRY_RUN=                         1: prints the commands instead of running them
 #
 # `train` starts again after exit codes 143 (stopped and saved), 75 (a peer is lost) and 137 (a process was killed), when
@@ -159,11 +161,14 @@ install() {
         on_workers "bash launch/tpu_worker.sh install ${TPU_BUCKET:-}"
 }
 
-# The flags are quoted for the shell of the worker.
+# Variables and flags are quoted for the shell of the worker.
 run() {
-    local flags
+    local flags name variables=
     printf -v flags ' %q' "$@"
-    on_workers "set -o pipefail && bash launch/tpu_worker.sh run$flags 2>&1 | tee -a $TPU_LOG"
+    for name in MODULE LIBTPU_INIT_ARGS; do
+        [[ -z ${!name:-} ]] || variables+="$name=${!name@Q} "
+    done
+    on_workers "set -o pipefail && ${variables}bash launch/tpu_worker.sh run$flags 2>&1 | tee -a $TPU_LOG"
 }
 
 logs() {

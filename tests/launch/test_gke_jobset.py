@@ -23,6 +23,7 @@ VALUES = {
     "TOPOLOGY": "4x4",
     "HOSTS": "4",
     "SLICES": "2",
+    "MODULE": "jaxclip.evaluate",
     "TRAIN_FLAGS": "--config=configs/semclip.py --config.title='two words' --config.trainable=\"('a: b', '#c')\"",
 }
 
@@ -91,7 +92,18 @@ def test_saved_runs_start_again_without_being_counted(jobset, job):
 def test_flags_with_quotes_arrive_as_one_string(job):
     [container] = job["template"]["spec"]["containers"]
     assert {"name": "TRAIN_FLAGS", "value": VALUES["TRAIN_FLAGS"]} in container["env"]
+    assert {"name": "MODULE", "value": "jaxclip.evaluate"} in container["env"]
     assert container["command"] == ["bash", "launch/tpu_worker.sh", "run"]
+
+
+@pytest.mark.skipif(not shutil.which("envsubst"), reason="no envsubst (gettext)")
+def test_without_a_module_it_is_an_empty_string():
+    """launch/tpu_worker.sh takes jaxclip.main then; null would be no valid value."""
+    values = {name: value for name, value in VALUES.items() if name != "MODULE"}
+    result = subprocess.run(["envsubst"], input=TEXT, env=os.environ | values, capture_output=True, text=True)
+    [replicated] = yaml.safe_load(result.stdout)["spec"]["replicatedJobs"]
+    [container] = replicated["template"]["spec"]["template"]["spec"]["containers"]
+    assert {"name": "MODULE", "value": ""} in container["env"]
 
 
 def test_runs_are_in_the_bucket(job):

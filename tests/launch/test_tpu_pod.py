@@ -40,6 +40,8 @@ elif (kind, verb) == ("tpu-vm", "scp"):
     shutil.copy(arguments[4], stage / "worker" / arguments[5].partition(":")[2])
 elif (kind, verb) == ("tpu-vm", "ssh"):
     command = next(word for word in arguments if word.startswith("--command=")).partition("=")[2]
+    for name in ("MODULE", "LIBTPU_INIT_ARGS"):  # a worker has an environment of its own
+        os.environ.pop(name, None)
     sys.exit(subprocess.run(["bash", "-c", command], cwd=stage / "worker").returncode)
 """
 # The worker's Python: writes down how it was started, and ends with the next scripted code.
@@ -143,10 +145,13 @@ def test_train_asks_waits_installs_runs_and_gives_back(installed):
 
 
 def test_flags_reach_every_worker_as_they_were_given(installed):
-    result = installed.run("run", *FLAGS, LIBTPU_INIT_ARGS="--xla_mine=1")
+    result = installed.run("run", *FLAGS)
     assert result.returncode == 0, result.stderr
-    [[arguments, flags, folder]] = installed.heard("runs")
-    assert arguments == ["-m", "jaxclip.main", *FLAGS]
+    result = installed.run("run", *FLAGS, LIBTPU_INIT_ARGS="--xla_other='a b' --xla_mine=1", MODULE="jaxclip.evaluate")
+    assert result.returncode == 0, result.stderr
+    [[plain, _, _], [arguments, flags, folder]] = installed.heard("runs")
+    assert plain == ["-m", "jaxclip.main", *FLAGS]
+    assert arguments == ["-m", "jaxclip.evaluate", *FLAGS]
     assert flags.split()[-1] == "--xla_mine=1" and "--xla_tpu_overlap_compute_collective_tc=true" in flags.split()
     assert "#" not in flags
     assert folder == str(installed.worker / "jaxclip")
