@@ -4,7 +4,7 @@
 # And: make compare       trains every method with three seeds and the ablations, writes docs/results.md (hours)
 #      make bench         speed beside torch and OpenCLIP, writes docs/speed.md (an hour on 2 idle cores)
 #      make scenes-base   remakes the built-in base model
-# Both can be run again: the environment is made once, a finished run only makes its report again.
+# All can be run again: the environment is made once, a finished run only makes its report again.
 
 PYTHON ?= python3
 WORKDIR ?= runs/semclip
@@ -50,7 +50,7 @@ test: .venv-test/installed
 compare: .venv/installed
 	.venv/bin/python -m experiments.compare
 
-# Remakes the model that comes with the package, from nothing (up to an hour on 2 cores).
+# Remakes the model that comes with the package, from nothing (half an hour to an hour on 2 cores).
 scenes-base: .venv/installed
 	.venv/bin/python -m jaxclip.main --config=configs/pretrain_scenes.py --workdir=runs/pretrain_scenes
 	.venv/bin/python -c "from jaxclip.pretrained import load, save_directory; \

@@ -1,6 +1,6 @@
 """How fast images become model input: our pipeline beside torch's DataLoader with the same decoding.
 
-    python bench/decode.py --images=photographs [--count=1000] [--workers=2] [--batch_size=50]
+    python -m bench.decode --images=photographs [--count=1000] [--workers=2] [--batch_size=50]
 
 Each reader makes the same batches of float32 [B, 224, 224, 3] from the same files, with the same functions
 (`decode_image`, `preprocess`), so what differs is the machinery around them. "images/s per core" is images by seconds

@@ -1,6 +1,6 @@
 """A training run of two processes that is killed again and again, beside one that is not.
 
-    python -m bench.soak --output=soak                  # 50 kills; half an hour on two cores
+    python -m bench.soak --output=soak                  # 50 kills; some 25 minutes on two cores
     python -m bench.soak --output=soak --kills=5 --steps=40
 
 Each time the run has got going, at a random moment one of these happens: SIGKILL of one process or of both, SIGTERM to

@@ -122,7 +122,7 @@ def published(*, train_splits: bool) -> tuple[dict, dict]:
     benchmarks = {
         "ccneg": benchmark(
             "ccneg/test",
-            get="The file is on CoN-CLIP's page (github.com/jaisidhsingh/CoN-CLIP), the images are those of CC-3M",
+            get="File and images are linked from CoN-CLIP's page (github.com/jaisidhsingh/CoN-CLIP)",
             similarities=True,
             layers=LAYER_PAIRS,
         ),

@@ -6,7 +6,7 @@
 
     python -m jaxclip.main --config=configs/omni_negclip.py:paper --workdir=runs/omni_paper \
         --config.model.init=ViT-B-32.pt --config.datasets.ccneg.annotations=ccneg_preprocessed.pt \
-        --config.datasets.ccneg.images=cc3m --config.datasets.coco.annotations=captions.json \
+        --config.datasets.ccneg.images=ccneg_images --config.datasets.coco.annotations=captions.json \
         --config.datasets.coco.images=train2014
 """
 

@@ -12,7 +12,7 @@ On your own table of captions, paraphrases and negations, with images in a folde
 On SugarCrepe++ and on the captions of COCO (docs/data.md says what to download):
 
     python -m jaxclip.main --config=configs/semclip.py:sugarcrepe_pp --workdir=runs/scpp --config.model.init=MODEL_DIR \
-        --config.datasets.sugarcrepe_pp.annotations=scpp --config.datasets.sugarcrepe_pp.images=val2017
+        --config.datasets.sugarcrepe_pp.annotations=scpp/data --config.datasets.sugarcrepe_pp.images=val2017
     python -m jaxclip.main --config=configs/semclip.py:captions --workdir=runs/coco --config.model.init=MODEL_DIR \
         --config.datasets.captions.annotations=captions_train2017.json --config.datasets.captions.images=train2017
 

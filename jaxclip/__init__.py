@@ -3,8 +3,8 @@
     clip = jaxclip.load("ViT-B-32.pt")
     clip.encode_image(images) @ clip.encode_text(["a street without cars"]).T
 
-The commands are python -m jaxclip.main, convert, export, evaluate, embed and generate; each one explains itself with
---help.
+The commands are python -m jaxclip.main, generate, convert, export, embed, evaluate and plan; each one explains itself
+with --help.
 """
 
 import importlib

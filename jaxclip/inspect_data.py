@@ -95,8 +95,11 @@ def inspect_split(name: str, split: Split, tokenizer: Tokenizer) -> dict[str, Im
         say(describe_texts(role, texts, tokenizer.context_length))
     for classes in split.zeroshot:
         say(f"  {classes.name}: {len(classes.classes):,} classes, {classes.classes[0]} to {classes.classes[-1]}")
-    skipped = split.folder / BAD_RECORDS_FILE if split.folder else None
-    if skipped and skipped.exists():
+    if split.folder is None:
+        return summaries
+    say(f"  {split.folder.parent}")
+    skipped = split.folder / BAD_RECORDS_FILE
+    if skipped.exists():
         count = sum(1 for _ in skipped.open())
         say(f"  {count:,} bad rows of the whole data set were left out: {skipped}")
         say(f"  (mended ones come in when {skipped.parent} is removed)")
