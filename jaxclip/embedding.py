@@ -57,6 +57,11 @@ def _rounded(count: int) -> int:
     return -(-count // step) * step
 
 
+def _power_of_two(count: int) -> int:
+    """The next one from `count` (at least 1) on."""
+    return 1 << (count - 1).bit_length()
+
+
 @functools.lru_cache(maxsize=8)
 def _compiled(model: CLIP, mesh: Mesh, method: str) -> Callable:
     """One tower as a program; equal models on equal meshes share it, so that it is compiled once."""
@@ -82,7 +87,7 @@ class Encoders:
         Few items get the next power of two instead of a mostly empty batch; the powers keep the shapes few.
         """
         shards = self.mesh.shape["data"]
-        size = min(self.batch_size, 1 << (count - 1).bit_length())
+        size = min(self.batch_size, _power_of_two(count))
         return -(-size // shards) * shards
 
     def images(
@@ -143,7 +148,8 @@ class Encoders:
         shards = self.mesh.shape["data"]
         rows = min(_rounded(-(-rows_used(packed) // shards)), max(1, self.batch_size // _TEXTS_A_ROW // shards))
         encode = _compiled(self.model, self.mesh, method)
-        for batch, numbers in in_batches(packed, rows, groups=shards, round_up=_rounded):
+        # Ends cost little, only the last block's MLP, so they may be many more than texts.
+        for batch, numbers in in_batches(packed, rows, groups=shards, round_up=_power_of_two):
             local = {name: values[rows_of_process(self.mesh, shards)] for name, values in batch.items()}
             encoded = jax.device_get(encode({"params": params}, **shard_batch(self.mesh, local)))
             is_text = numbers.ravel() >= 0

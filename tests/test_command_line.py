@@ -58,3 +58,19 @@ def test_commands_say_it_in_one_line(command, arguments, reason, tmp_path):
     assert result.returncode == 2, result.stderr
     assert result.stderr.startswith(f"Error: {reason}") and result.stderr.count("\n") == 1
     assert result.stdout == "" and not list(tmp_path.iterdir())
+
+
+def test_no_command_imports_torch_or_tensorflow():
+    """Both are installed beside the tests, and libraries import them where they find them."""
+    commands = (
+        "main",
+        "generate",
+        "convert",
+        "export",
+        "embed",
+        "evaluate",
+    )  # plan has flags of the same names as main
+    program = "import sys\n" + "".join(f"import jaxclip.{command}\n" for command in commands)
+    program += "print([name for name in ('torch', 'tensorflow') if name in sys.modules])"
+    result = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True)
+    assert result.stdout == "[]\n", result.stdout + result.stderr

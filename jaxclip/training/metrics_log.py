@@ -8,9 +8,9 @@ import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from tensorboardX.proto.event_pb2 import Event, SessionLog
-from tensorboardX.record_writer import RecordWriter
-from tensorboardX.summary import scalar
+from tensorboard.compat.proto.event_pb2 import Event, SessionLog
+from tensorboard.compat.proto.summary_pb2 import Summary
+from tensorboard.summary.writer.record_writer import RecordWriter
 
 from jaxclip.files import write_atomically
 
@@ -40,12 +40,12 @@ class MetricsLog:
         self._kept = [row for row in read_metrics(self._path) if row["step"] <= resume_step]
         write_atomically(self._path, "".join(json.dumps(row) + "\n" for row in self._kept).encode())
         self._file = self._path.open("a", encoding="utf-8")
-        # Not tensorboardX's SummaryWriter: its thread dies of a full disk, and the run would wait for it for ever. The
-        # process is in the name, so that a clock that was set back does not lead to an earlier file.
+        # Not tensorboardX, which imports torch where it is installed, and whose thread dies of a full disk. The process
+        # is in the name, so that a clock that was set back does not lead to an earlier file.
         events = workdir / "tensorboard"
         events.mkdir(exist_ok=True)
         name = f"events.out.tfevents.{time.time():010.0f}.{socket.gethostname()}.{os.getpid()}"
-        self._events = RecordWriter(str(events / name))
+        self._events = RecordWriter((events / name).open("wb"))
         self._add(file_version="brain.Event:2")
         # TensorBoard drops what it has of the steps from here on.
         self._add(step=resume_step + 1, session_log=SessionLog(status=SessionLog.START))
@@ -66,8 +66,8 @@ class MetricsLog:
         with self._named_errors():
             self._file.write(json.dumps({"step": step, **figures}) + "\n")
             self._file.flush()
-            for name, value in figures.items():
-                self._add(step=step, summary=scalar(name, value))
+            values = [Summary.Value(tag=name, simple_value=value) for name, value in figures.items()]
+            self._add(step=step, summary=Summary(value=values))
 
     def flush(self) -> None:
         """All of it is on the disk when this returns."""

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from tensorboardX.proto import event_pb2
+from tensorboard.backend.event_processing.event_file_loader import LegacyEventFileLoader
 
 from jaxclip.training.metrics_log import MetricsLog, read_metrics
 
@@ -60,11 +60,6 @@ def test_figures_go_to_tensorboard(tmp_path):
 
 
 def scalars(path):
-    """(tag, step, value) of an events file: records of length (8 bytes), its checksum (4), data, a checksum (4)."""
-    data, found = path.read_bytes(), []
-    while data:
-        length = int.from_bytes(data[:8], "little")
-        event = event_pb2.Event.FromString(data[12 : 12 + length])
-        found += [(value.tag, event.step, value.simple_value) for value in event.summary.value]
-        data = data[16 + length :]
-    return found
+    """(tag, step, value) of an events file, as TensorBoard reads it."""
+    events = LegacyEventFileLoader(str(path)).Load()
+    return [(value.tag, event.step, value.simple_value) for event in events for value in event.summary.value]
