@@ -61,4 +61,4 @@ bench: .venv-test/installed
 	for figure in semclip semclip_bfloat16 omni_negclip plain; do \
 	    .venv-test/bin/python -m bench.training_step --figure=$$figure || exit 1; done
 	for figure in texts images; do .venv-test/bin/python -m bench.embedding --figure=$$figure || exit 1; done
-	for part in conversion packing startup checkpoint growth report; do .venv-test/bin/python -m bench.$$part || exit 1; done
+	for part in products conversion packing startup checkpoint growth report; do .venv-test/bin/python -m bench.$$part || exit 1; done

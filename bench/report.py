@@ -83,6 +83,13 @@ def others(results: Mapping[str, Result]) -> Iterator[str]:
     if "training_step_semclip_bfloat16" in results:
         share = results["training_step_semclip_bfloat16"]["share_of_matmul_peak"]
         yield f"| the same in bfloat16, of the peak in bfloat16 | {share:.0%} | – |"
+    if "products" in results:
+        found = results["products"]
+        speeds = {side: f"{value:.0f} GFLOP/s" for side, value in found["gflops"].items()}
+        yield (
+            "| products with weights of a text block, forward and backward, alone: XLA's speed by torch's | "
+            f"{found['ratio']:.2f} ({speeds['xla']}, {speeds['torch']}) | – |"
+        )
     if "packing" in results:
         found = {name: values for name, values in results["packing"].items() if name.startswith("batch_")}
         cells = "; ".join(

@@ -88,6 +88,7 @@ def test_the_page_has_every_result_and_keeps_what_was_written_by_hand(tmp_path):
             "share_of_time": 0.0055,
             "bytes_by_trained_state": 0.7,
         },
+        "products": {**about, "ratio": 0.75, "gflops": {"torch": 240.2, "xla": 180.4}, "seconds": {}},
         "packing": {**about, "batch_16": {"computed_by_real_tokens": 1.05, "programs": 3}},
         "growth": {
             **about,
@@ -104,6 +105,7 @@ def test_the_page_has_every_result_and_keeps_what_was_written_by_hand(tmp_path):
     assert "| ≥ 5 | 3.0e-07 in embeddings of length 1 |" in text and "embedding 1,536 texts" in text
     assert "| 3 s (1.5–6) | 0.75 s (0.375–1.5) | **4.00** | – | 2.0e-07 in embeddings of length 1 |" in text
     assert "of the time at one checkpoint in 100 steps | 0.55% |" in text
+    assert "| 0.75 (180 GFLOP/s, 240 GFLOP/s) | – |" in text
     assert "1.050 with 3 programs at 16" in text and "| 60% | ≥ 60 % |" in text and "jax 1" in text
     assert (tmp_path / "images" / "speed_growth.png").stat().st_size > 5000
     path.write_text(text.replace("# Speed", "# Speed\n\nBy hand."))
