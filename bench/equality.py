@@ -24,7 +24,7 @@ from tqdm import tqdm
 from bench.document import replace_between
 from configs import semclip
 from jaxclip import console
-from jaxclip.command_line import refuse_words
+from jaxclip.command_line import read_flags, refuse_words
 from jaxclip.config import Config, parse
 from jaxclip.model import ModelConfig, TextConfig, VisionConfig, init_params
 from jaxclip.prepare import prepare
@@ -227,4 +227,4 @@ if __name__ == "__main__":
     flags.DEFINE_list("form", [], "Names of the forms that this process trains; used internally.")
     flags.DEFINE_string("workdir", None, "Where this process writes; used internally.")
     flags.DEFINE_list("process", [], "Coordinator and number of this process; used internally.")
-    app.run(main)
+    app.run(main, flags_parser=read_flags)

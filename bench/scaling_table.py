@@ -19,7 +19,7 @@ from absl import app, flags
 from tqdm import tqdm
 
 from bench.document import replace_between
-from jaxclip.command_line import refuse_command_line, refuse_words
+from jaxclip.command_line import read_flags, refuse_command_line, refuse_words
 from jaxclip.planning.table import milliseconds, quantity
 
 MODELS = ("ViT-B-32", "ViT-B-16", "ViT-L-14", "ViT-H-14")
@@ -124,4 +124,4 @@ if __name__ == "__main__":
     flags.DEFINE_string("cells", "runs/scaling", "Where finished cells are kept.")
     flags.DEFINE_list("only", [], "Cells to make, as MODEL@TOPOLOGY; by default all.")
     flags.DEFINE_bool("search", False, "Also find the largest batch a chip.")
-    app.run(main)
+    app.run(main, flags_parser=read_flags)

@@ -1,6 +1,6 @@
 """A training run of two processes that is killed again and again, beside one that is not.
 
-    python -m bench.soak --output=soak                  # 50 kills; some 25 minutes on two cores
+    python -m bench.soak --output=soak                  # 50 kills; some 22 minutes on two cores
     python -m bench.soak --output=soak --kills=5 --steps=40
 
 Each time the run has got going, at a random moment one of these happens: SIGKILL of one process or of both, SIGTERM to
@@ -14,7 +14,6 @@ import json
 import os
 import random
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -28,6 +27,7 @@ from jaxclip.training.checkpointing import load_trained
 from jaxclip.training.metrics_log import read_metrics
 from jaxclip.training.speed import is_of_the_machine
 from jaxclip.training.watch import LOST
+from tests.free_ports import free_port
 
 OUTPUT = flags.DEFINE_string("output", None, "Where the two runs and soak.json are put; must not exist.", required=True)
 KILLS = flags.DEFINE_integer("kills", 50, "How often the run is killed.", lower_bound=1)
@@ -52,9 +52,7 @@ class SoakError(RuntimeError):
 
 def start(workdir: Path, output: Path, steps: int) -> list[subprocess.Popen]:
     """The processes of the run, with logs beside the work directory."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     command = [sys.executable, "-m", "jaxclip.main", "--config=configs/semclip.py:smoke", f"--workdir={workdir}"]
     command += [f"--data_dir={output / 'data'}", f"--config.schedule.steps={steps}", "--config.checkpoint.every=3"]
     command += ["--config.streams.train.batch_size=8", "--config.log_every=1", "--config.evaluation.splits=()"]

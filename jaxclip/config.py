@@ -107,8 +107,8 @@ class OptimizerSettings(_Section):
 
     `decay` says which trained parameters weight decay acts on: all of them, or only those with two or more axes (of
     Muon's, only the matrices that it handles itself). `learning_rate_factors` multiplies the learning rate of groups of
-    trained parameters, named as in `trainable`. `accumulate` averages the
-    gradients of that many steps into one update; each softmax stays one batch wide.
+    trained parameters, named as in `trainable`. `accumulate` averages the gradients of that many steps into one update;
+    each softmax stays one batch wide.
     """
 
     name: Literal["adamw", "muon"] = "adamw"

@@ -147,10 +147,10 @@ class Encoders:
         """(numbers of the texts, what `method` gives for them) of each batch of packed texts."""
         shards = self.mesh.shape["data"]
         rows = min(_rounded(-(-rows_used(packed) // shards)), max(1, self.batch_size // _TEXTS_A_ROW // shards))
-        encode = _compiled(self.model, self.mesh, method)
-        # Ends cost little, only the last block's MLP, so they may be many more than texts.
+        encode, mine = _compiled(self.model, self.mesh, method), rows_of_process(self.mesh, shards)
+        # Ends cost less than another program, so they may be many more than texts.
         for batch, numbers in in_batches(packed, rows, groups=shards, round_up=_power_of_two):
-            local = {name: values[rows_of_process(self.mesh, shards)] for name, values in batch.items()}
+            local = {name: values[mine] for name, values in batch.items()}
             encoded = jax.device_get(encode({"params": params}, **shard_batch(self.mesh, local)))
             is_text = numbers.ravel() >= 0
             yield numbers.ravel()[is_text], encoded[is_text]

@@ -41,7 +41,7 @@ from jaxclip.pretrained import ModelDirectoryError
 from jaxclip.reporting.scorecard import print_scorecard
 from jaxclip.run_report import write_run_report
 from jaxclip.stages import make_evaluator, score_splits, train_run
-from jaxclip.training.agreement import AgreementError, check_equal
+from jaxclip.training.agreement import AgreementError, any_process, check_equal
 from jaxclip.training.checkpointing import CheckpointError
 from jaxclip.training.guard import TrainingError
 from jaxclip.training.lock import WorkdirError, locked
@@ -90,8 +90,10 @@ def execute(config: Config, workdir: Path, data_dir: Path, watch: Watch) -> dict
     check_equal("the config", hashlib.sha256(config.model_dump_json().encode()).digest())
     check_workdir(workdir, config)
     say(f"{config.title}\n{jax.device_count()} × {jax.devices()[0].device_kind}, {jax.process_count()} process(es)\n")
-    base = workdir / BASE
-    run = prepare(config, data_dir, None if find_damage(base) else base)
+    begun = not any_process(find_damage(workdir / BASE) is not None)
+    if begun:
+        say(f"The model is the one that this run began with, {workdir / BASE}.\n")
+    run = prepare(config, data_dir, workdir / BASE if begun else None)
     write_config(workdir, config)  # not before: settings that cannot run must not be taken for those of a run
     say("\n".join(f"{name:<32}{len(split):>9,} records" for name, split in run.splits.items()) + "\n")
     say(trainable_table(run.trained, run.frozen) + "\n")

@@ -45,7 +45,7 @@ def write_base(run: Run, directory: Path) -> None:
     damage = find_damage(directory)
     if any_process(damage is not None):
         if directory.exists():
-            say(f"Note: {damage}; the model that the run started from is written again.")
+            say(f"Note: {damage}; the model of config.model.init is written there again.")
         save_directory(run.start, directory)
 
 

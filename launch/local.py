@@ -160,10 +160,12 @@ def main(arguments: Sequence[str]) -> None:
     """Reads the flags and runs."""
     command = arguments[1:]
     if not command:
-        raise app.UsageError("no command; give it after --, e.g. -- python -m jaxclip.main --config=... --workdir=...")
+        raise app.UsageError(
+            "no command; give it after --, e.g. -- python -m jaxclip.main --config=... --workdir=...", 2
+        )
     processes, gpus = _PROCESSES.value, _GPUS.value
     if len(gpus) % processes:
-        raise app.UsageError(f"--gpus: {len(gpus)} GPUs cannot be dealt out evenly to {processes} processes")
+        raise app.UsageError(f"--gpus: {len(gpus)} GPUs cannot be dealt out evenly to {processes} processes", 2)
     port = free_port()
     environments = [
         variables(number, processes, port, _DEVICES.value, gpus, os.environ.get("XLA_FLAGS", ""))

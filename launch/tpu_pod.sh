@@ -28,7 +28,7 @@
 #   TPU_KEEP=                        1: `train` doesn't give the slice back when it has finished
 #   TPU_RESTARTS=100                 how often `train` starts again
 #   TPU_POLL=30                      seconds between questions about the state
-#   MODULE=jaxclip.main              what `run` runs; jaxclip.evaluate runs on several processes as well
+#   MODULE=jaxclip.main              what is run; jaxclip.evaluate runs on several processes as well
 #   LIBTPU_INIT_ARGS=                flags of the compiler, put after those of launch/xla_flags/tpu.txt
 #   DRY_RUN=                         1: prints the commands instead of running them
 #
@@ -205,7 +205,7 @@ for name in TPU_NAME TPU_ZONE TPU_TYPE; do
     [[ -n ${!name:-} ]] || die "$name is not set; see: bash launch/tpu_pod.sh --help"
 done
 case $command in
-run | train) (($#)) || die "$command: no flags for jaxclip.main, e.g. --config=configs/semclip.py --workdir=runs/a" ;;
+run | train) (($#)) || die "$command: no flags for ${MODULE:-jaxclip.main}, e.g. --config=configs/semclip.py --workdir=runs/a" ;;
 esac
 case $command in
 wait) wait_until_active ;;

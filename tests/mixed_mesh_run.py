@@ -5,6 +5,7 @@
 NUMBER is 0 or 1; each process needs 2 devices. Process 0 writes the embeddings to OUTPUT (.npz).
 """
 
+import os
 import sys
 
 import jax
@@ -12,6 +13,7 @@ import numpy as np
 from jax.sharding import AxisType, Mesh
 
 from jaxclip.data.tokenizer import Tokenizer
+from jaxclip.distributed import order_cpu_collectives
 from jaxclip.embedding import Encoders
 from jaxclip.evaluator import replicate
 from jaxclip.model import CLIP, ModelConfig, TextConfig, VisionConfig, parameter_shapes
@@ -35,6 +37,7 @@ def numpy_params() -> dict[str, np.ndarray]:
 
 def main(number: int, port: int, output: str) -> None:
     """Embeds everything, 8 images or 2 rows of texts at a time."""
+    order_cpu_collectives(os.environ)
     jax.distributed.initialize(f"127.0.0.1:{port}", 2, number)
     devices = np.array(jax.devices())[ORDER].reshape(4, 1)
     mesh = Mesh(devices, ("data", "model"), axis_types=(AxisType.Auto, AxisType.Auto))

@@ -131,7 +131,11 @@ def test_every_embedding_is_that_of_its_item_on_a_mesh_that_mixes_processes(tmp_
         )
         for number in (0, 1)
     ]
-    errors = [process.communicate()[1] for process in processes]
+    try:
+        errors = [process.communicate(timeout=300)[1] for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
     assert [process.returncode for process in processes] == [0, 0], errors
     model, params = CLIP(mixed_mesh_run.CONFIG), {"params": merge(mixed_mesh_run.numpy_params())}
     tokens = Tokenizer.clip()(mixed_mesh_run.TEXTS)

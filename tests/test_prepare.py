@@ -1,12 +1,13 @@
 """From config to run: which splits are opened, what is trained, how long it is, and what is refused."""
 
 import copy
+import shutil
 
 import numpy as np
 import pytest
 
 from jaxclip.config import ConfigError, parse
-from jaxclip.main import USER_ERRORS
+from jaxclip.main import USER_ERRORS, execute
 from jaxclip.prepare import images_to_cache, make_streams, prepare, record_ids, run_length, stream_split
 from jaxclip.pretrained import Clip, load, save_directory
 from jaxclip.stages import make_evaluator, train_run
@@ -85,6 +86,26 @@ def test_the_model_of_an_earlier_start_counts(values, data_dir, model_directory)
     assert run.start.config.embed_dim == 16
     for path, parameter in load(model_directory).params.items():
         np.testing.assert_array_equal({**run.trained, **run.frozen}[path], parameter)
+
+
+def test_a_run_goes_on_with_the_model_that_it_began_with(values, data_dir, model_directory, tmp_path, monkeypatch):
+    class Stop(Exception):
+        pass
+
+    def stop(config, data_dir, base):
+        raise Stop(base)
+
+    def started_with():
+        with pytest.raises(Stop) as stopped:
+            execute(parse(values), tmp_path, data_dir, None)
+        return stopped.value.args[0]
+
+    monkeypatch.setattr("jaxclip.main.prepare", stop)
+    assert started_with() is None
+    shutil.copytree(model_directory, tmp_path / "checkpoints" / "base")
+    assert started_with() == tmp_path / "checkpoints" / "base"
+    (tmp_path / "checkpoints" / "base" / "model.json").write_bytes(b"{}")  # damaged: it is written again
+    assert started_with() is None
 
 
 def test_run_has_its_splits_parameters_and_roles(values, data_dir, tiny_params):

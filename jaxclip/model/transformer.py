@@ -19,7 +19,7 @@ from jax.ad_checkpoint import checkpoint_name
 LAYER_NORM_EPSILON = 1e-5
 
 
-PRODUCT = "product with weights"  # what policies know results of `linear` by
+PRODUCT = "product with weights"  # what policies know results of `linear` and of convolutions by
 # What the backward pass finds kept, by name; `none` (keep all) needs no policy.
 REMATERIALISATION_POLICIES = {"full": None, "dots": jax.checkpoint_policies.save_only_these_names(PRODUCT)}
 

@@ -11,7 +11,7 @@ from tqdm import tqdm
 from jaxclip.console import say
 from jaxclip.data.pipeline import BatchStream
 from jaxclip.training.agreement import agree, any_process
-from jaxclip.training.checkpointing import Checkpoints
+from jaxclip.training.checkpointing import CheckpointError, Checkpoints
 from jaxclip.training.goodput import PRODUCTIVE, Goodput
 from jaxclip.training.guard import BadSteps, TrainingError
 from jaxclip.training.metrics_log import MetricsLog
@@ -25,8 +25,6 @@ from jaxclip.training.trainable import FlatParams
 from jaxclip.training.watch import SAVING, Watch
 
 SKIPPED = "skipped steps"  # beside the streams in a checkpoint; no stream can have a name with a space
-
-
 _VALIDATION = "validation/"
 
 
@@ -99,7 +97,10 @@ class StepReporter:
             self._log.write(number, shown | self._speed.take_figures())
 
     def lacks_validation(self, number: int) -> bool:
-        """Whether the run was stopped in the validation of step `number`, after which it goes on now."""
+        """Whether a validation is due after step `number`, where the run goes on, and was not made: SIGTERM cut it off.
+
+        Its scores are logged late; the checkpoint, which was saved without them, cannot become the best one.
+        """
         due = number > 0 and self._cadence.validates(number)
         return due and any_process(self._log is not None and not self._log.has(number, _VALIDATION))
 
@@ -179,7 +180,10 @@ def _finishing_the_save(checkpoints: Checkpoints, watch: Watch) -> Iterator[None
         yield
     except TrainingError:
         watch.beat(SAVING)
-        checkpoints.wait()
+        try:
+            checkpoints.wait()
+        except CheckpointError as error:
+            say(f"Note: {error}")
         raise
 
 

@@ -9,6 +9,7 @@ kept to its end).
 """
 
 import collections
+import contextlib
 import fnmatch
 import math
 from collections.abc import Mapping, Sequence
@@ -27,6 +28,7 @@ PARAMETER_RULES: tuple[tuple[str, PartitionSpec], ...] = (
     ("*/mlp/c_proj/kernel", PartitionSpec("model", None)),
     ("text/token_embedding", PartitionSpec(None, "model")),
 )
+_AXES, _AXIS_TYPES = ("data", "model"), (AxisType.Auto, AxisType.Auto)
 # Elements from which a leaf is large enough to be split along `data`: below it a collective costs more than it saves.
 LARGE_LEAF = 4096
 
@@ -35,14 +37,14 @@ def make_mesh(settings: MeshSettings, devices: Sequence[jax.Device] | None = Non
     """The mesh over `devices`, by default all of all processes.
 
     Devices of one slice (of a TPU; on GPUs a node is one) stand together along `data`: the network between slices is
-    slower, and only sums and gathered embeddings cross it.
+    slower, and only sums and gathered embeddings cross it. The devices along `model` are of one process.
 
     Raises:
       ConfigError: the axes do not multiply to the device count, or the processes or the slices cannot share the data
         shards equally.
     """
-    processes = jax.process_count() if devices is None else 1
     devices = jax.devices() if devices is None else devices
+    processes = len({device.process_index for device in devices})
     data = len(devices) // settings.model if settings.data == -1 else settings.data
     if data * settings.model != len(devices):
         raise ConfigError(
@@ -62,10 +64,20 @@ def make_mesh(settings: MeshSettings, devices: Sequence[jax.Device] | None = Non
             f"config.mesh: {len(slices)} slices (nodes of GPUs) of {' or '.join(map(str, sorted(sizes)))} devices "
             f"cannot share {data} data shards of {settings.model} devices in equal parts"
         )
-    shape, names, axis_types = (data // len(slices), settings.model), ("data", "model"), (AxisType.Auto, AxisType.Auto)
-    # `jax.make_mesh` knows how the wires run within a slice, and refuses several.
-    parts = [jax.make_mesh(shape, names, axis_types, devices=slices[number]).devices for number in sorted(slices)]
-    return Mesh(np.concatenate(parts), names, axis_types=axis_types)
+    shape = (data // len(slices), settings.model)
+    parts = [_along_the_wires(slices[number], shape) for number in sorted(slices)]
+    return Mesh(np.concatenate(parts), _AXES, axis_types=_AXIS_TYPES)
+
+
+def _along_the_wires(devices: Sequence[jax.Device], shape: tuple[int, int]) -> np.ndarray:
+    """The devices of a slice as `jax.make_mesh`, which knows its wires, lays them out; each row of one process."""
+    with contextlib.suppress(NotImplementedError):  # not every shape fits the wires of a TPU
+        found = jax.make_mesh(shape, _AXES, _AXIS_TYPES, devices=devices).devices
+        if all(len({device.process_index for device in row}) == 1 for row in found):
+            return found
+    found = np.empty(len(devices), object)
+    found[:] = sorted(devices, key=lambda device: (device.process_index, device.id))
+    return found.reshape(shape)
 
 
 def on_cpu(mesh: Mesh) -> bool:

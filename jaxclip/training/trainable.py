@@ -22,7 +22,7 @@ STATISTIC = re.compile(r"visual/(.*/)?(mean|var)")
 
 
 class TrainableError(ValueError):
-    """A `config.trainable` that does not fit the model."""
+    """Patterns, of `config.trainable` or `optimizer.learning_rate_factors`, that do not fit the model."""
 
 
 def flatten(params: Mapping) -> FlatParams:

@@ -100,7 +100,8 @@ def test_flags_with_quotes_arrive_as_one_string(job):
 def test_without_a_module_it_is_an_empty_string():
     """launch/tpu_worker.sh takes jaxclip.main then; null would be no valid value."""
     values = {name: value for name, value in VALUES.items() if name != "MODULE"}
-    result = subprocess.run(["envsubst"], input=TEXT, env=os.environ | values, capture_output=True, text=True)
+    environment = {name: value for name, value in os.environ.items() if name != "MODULE"} | values
+    result = subprocess.run(["envsubst"], input=TEXT, env=environment, capture_output=True, text=True)
     [replicated] = yaml.safe_load(result.stdout)["spec"]["replicatedJobs"]
     [container] = replicated["template"]["spec"]["template"]["spec"]["containers"]
     assert {"name": "MODULE", "value": ""} in container["env"]

@@ -73,7 +73,7 @@ class Stage:
         for name in ("python3", "gcsfuse"):  # what installing would fetch and mount
             self.program(name, f'#!/bin/sh\necho "{name} $*" >> "$STAGE/installed"\n')
         self.environment = {
-            **{name: value for name, value in os.environ.items() if not name.startswith(("TPU_", "LIBTPU"))},
+            **{name: value for name, value in os.environ.items() if not name.startswith(("TPU_", "LIBTPU", "MODULE"))},
             "PATH": f"{self.bin}:{os.environ['PATH']}",
             "STAGE": str(directory),
             "PYTHON": str(self.bin / "worker_python"),
