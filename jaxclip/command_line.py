@@ -25,7 +25,7 @@ def read_flags(arguments: Sequence[str]) -> list[str]:
         # ml_collections names the unknown key and its near match, wrapped in one or two exceptions.
         while error.args and isinstance(error.args[0], Exception):
             error = error.args[0]
-        reason = f"config has no key {' '.join(str(error.args[0]).split())}"
+        reason = "config has no key " + ". ".join(str(error.args[0]).splitlines())
     refuse_command_line(reason)
 
 

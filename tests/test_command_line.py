@@ -44,6 +44,11 @@ def test_flags_alone_are_fine(capsys):
             ["--config=/nowhere.py", "--workdir=a", "--profile=5"],
             "flag --profile=5: found '5', expected FIRST:LAST, e.g. 100:110",
         ),
+        (
+            "main",
+            [f"--config={ROOT}/configs/semclip.py", "--workdir=a", "--config.optimizer.learning_rat=1"],
+            'config has no key \'learning_rat\'. Did you mean "learning_rate" instead of "learning_rat"?',
+        ),
         ("embed", ["--checkpoint=scenes-base", "--output=a.npz"], "expected --images, --texts or both"),
     ],
 )
