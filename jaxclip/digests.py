@@ -12,7 +12,7 @@ def digest_of_params(params: Mapping[str, np.ndarray], *facts: str) -> bytes:
     for fact in facts:
         digest.update(f"{len(fact)} {fact}".encode())
     for path in sorted(params):
-        leaf = np.ascontiguousarray(params[path])
+        leaf = np.asarray(params[path], order="C")
         digest.update(f"{path} {leaf.dtype} {leaf.shape}".encode())
         digest.update(leaf.data)
     return digest.digest()

@@ -209,7 +209,7 @@ def train(
     Raises:
       Preempted: SIGTERM came; the state is saved.
       TrainingError: a loss or the norm of a gradient or an update is not finite, or is beyond its bound; a save that
-        was under way is complete.
+        was under way is complete, or what it failed of is said.
       CheckpointError: a checkpoint cannot be written, or does not fit.
     """
     iterators = {name: iter(stream) for name, stream in streams.items()}

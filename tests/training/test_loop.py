@@ -12,7 +12,7 @@ import tiny_runs
 from jaxclip.checksums import write_checksums
 from jaxclip.config import FailureSettings, MeshSettings
 from jaxclip.data.pipeline import BatchStream
-from jaxclip.training.checkpointing import Checkpoints, load_trained
+from jaxclip.training.checkpointing import CheckpointError, Checkpoints, load_trained
 from jaxclip.training.guard import BadSteps, TrainingError, skip_bad_steps
 from jaxclip.training.loop import Cadence, train
 from jaxclip.training.metrics_log import read_metrics
@@ -169,6 +169,23 @@ def test_a_save_that_is_under_way_is_complete_when_a_bad_step_stops_the_run(star
     with pytest.raises(TrainingError, match="the loss of step 3 is nan"):
         start("run", 10, step_function=step, checkpoint_every=2)
     assert on_disk == [[2]]
+
+
+def test_a_bad_step_is_named_also_where_the_save_before_it_fails(start, monkeypatch, capsys):
+    def step(state, frozen, batch):
+        good = {"loss": 1.0, "gradient_norm": 1.0, "update_norm": 1.0, NOT_FINITE: {}}
+        return state.replace(step=state.step + 1), good | {"loss": jnp.where(state.step == 2, np.nan, 1.0)}
+
+    def fail(checkpoints):
+        raise CheckpointError("the checkpoint of step 2 could not be written")
+
+    save = Checkpoints.save  # waits itself, for an earlier one
+    monkeypatch.setattr(
+        Checkpoints, "save", lambda *given: save(*given) or monkeypatch.setattr(Checkpoints, "wait", fail)
+    )
+    with pytest.raises(TrainingError, match="the loss of step 3 is nan"):
+        start("run", 10, step_function=step, checkpoint_every=2)
+    assert "Note: the checkpoint of step 2 could not be written" in capsys.readouterr().out
 
 
 def test_sigterm_saves_and_stops_and_the_run_goes_on_bitwise(start, preemption, tmp_path):
