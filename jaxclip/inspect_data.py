@@ -97,12 +97,12 @@ def inspect_split(name: str, split: Split, tokenizer: Tokenizer) -> dict[str, Im
         say(f"  {classes.name}: {len(classes.classes):,} classes, {classes.classes[0]} to {classes.classes[-1]}")
     if split.folder is None:
         return summaries
-    say(f"  {split.folder.parent}")
+    say(f"  built in {split.folder}")
     skipped = split.folder / BAD_RECORDS_FILE
     if skipped.exists():
         count = sum(1 for _ in skipped.open())
         say(f"  {count:,} bad rows of the whole data set were left out: {skipped}")
-        say(f"  (mended ones come in when {skipped.parent} is removed)")
+        say(f"  (mended ones come in when {split.folder} is removed)")
     return summaries
 
 

@@ -62,6 +62,8 @@ def test_it_says_what_is_there_and_what_is_wrong(files, capsys):
     shown = capsys.readouterr().out
     assert "mine/train: 10 records, " in shown and "mine/test: 9 records, " in shown
     assert "1 cut" in shown
+    [folder] = (files / "tfds" / "annotated_images").glob("*/*")
+    assert f"\n  built in {folder}\n" in shown
     assert "1 bad rows of the whole data set were left out" in shown
     assert problems[0] == "mine/train lacks what its objectives need: paraphrase"
     assert len(problems) == 2 and problems[1].startswith("mine/train and mine/test share ")
